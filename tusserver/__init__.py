@@ -1,0 +1,1 @@
+"""A server for the tus resumable upload protocol, on aiohttp."""

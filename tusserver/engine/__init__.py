@@ -1,0 +1,1 @@
+"""What is done with an upload, without a word of HTTP (floor 4)."""

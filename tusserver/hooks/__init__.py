@@ -1,0 +1,1 @@
+"""The application's code around uploads (floor 4)."""

@@ -1,0 +1,1 @@
+"""The records that requests read and processes share (floor 4)."""

@@ -1,0 +1,1 @@
+"""Data files and the ledger beside them (floor 4)."""

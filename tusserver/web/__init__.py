@@ -1,0 +1,1 @@
+"""aiohttp requests to commands, results to responses (floor 5)."""

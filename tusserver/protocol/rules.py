@@ -70,9 +70,7 @@ def check_append(upload: Upload, command: Append, limits: Limits) -> int | None:
     return declare_length(upload, command.declared_length, limits)
 
 
-def check_offset(
-    upload: Upload, command: Append, limits: Limits, *, length: int | None, offset: int
-) -> None:
+def check_offset(command: Append, limits: Limits, *, length: int | None, offset: int) -> None:
     """Compare the offset and the announced body with where the upload is (tus 1.0.0, "PATCH").
 
     `length` is what `check_append` gave, `offset` the committed one. Raises: OffsetMismatch,
@@ -148,12 +146,6 @@ def expires_at(kind: Kind, status: Status, now: datetime, limits: Limits) -> dat
     finished = status is Status.COMPLETE and kind is not Kind.PARTIAL
     life = limits.expire_finished if finished else limits.expire_after
     return None if life is None else now + timedelta(seconds=life)
-
-
-def will_expire(upload: Upload, limits: Limits) -> bool:
-    """Tell whether `Upload-Expires` is to be told for this upload."""
-    del limits
-    return upload.expires_at is not None
 
 
 def in_epoch(upload: Upload, epoch: str) -> Upload:

@@ -192,6 +192,15 @@ class Storage(Protocol):
     async def scan(self, after: UploadId | None, limit: int) -> list[Upload]:
         """Read up to `limit` ledger records in the order of their ids, after `after`."""
 
+    async def elect(self, chore: str) -> bool:
+        """Become the one process of this store that does a chore, until `resign` or death.
+
+        True also when this process was elected before; never waits for another process.
+        """
+
+    async def resign(self, chore: str) -> None:
+        """Let another process do the chore."""
+
     async def sweep_orphans(self, *, older_than: float) -> int:
         """Delete unlocked files with no valid ledger, untouched for so many seconds; count them."""
 
@@ -255,6 +264,8 @@ class Verb(Enum):
     """Commit, and tell the offset; the append goes on."""
     LOOK = "look"
     """What HEAD needs: end the append if it is silent, else commit; tell the offset."""
+    WAIT = "wait"
+    """Wait until it is finished, a few seconds at most."""
 
 
 class Outcome(Enum):
@@ -265,7 +276,9 @@ class Outcome(Enum):
     RUNNING = "running"
     """The append goes on."""
     BUSY = "busy"
-    """A hook runs, or it is being finished: it cannot be stopped now."""
+    """A hook runs: it cannot be stopped now."""
+    FINISHING = "finishing"
+    """It is being finished: ask again with WAIT."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,17 @@ class Kind(Enum):
     FINAL = "final"
 
 
+class Durability(Enum):
+    """What an acknowledgement promises (docs/architecture.md, "Durability")."""
+
+    PROCESS = "process"
+    """Survives the death of the process; nothing is synced while serving."""
+    NORMAL = "normal"
+    """Completion survives a power cut; offsets do up to the last background sync."""
+    STRICT = "strict"
+    """Every acknowledgement survives a power cut."""
+
+
 class EventState(Enum):
     """Whether the finish event has to be, or was, delivered."""
 

@@ -91,14 +91,35 @@ ALGORITHMS = _algorithms()
 class Tap:
     """Hashes the bytes of one body on their way to the file."""
 
-    def __init__(self, algorithm: str) -> None:
-        """Start a digest; `algorithm` is one of `ALGORITHMS`."""
-        self._digest = ALGORITHMS[algorithm]()
+    def __init__(self, *algorithms: str) -> None:
+        """Start a digest for each of these, all of `ALGORITHMS`."""
+        self._digests = {algorithm: ALGORITHMS[algorithm]() for algorithm in algorithms}
 
     def update(self, data: bytes) -> None:
         """Add bytes, in the order of the body."""
-        self._digest.update(data)
+        for digest in self._digests.values():
+            digest.update(data)
 
-    def matches(self, digest: bytes) -> bool:
+    def matches(self, algorithm: str, digest: bytes) -> bool:
         """Tell whether the bytes so far have this digest."""
-        return hmac.compare_digest(self._digest.digest(), digest)
+        return hmac.compare_digest(self._digests[algorithm].digest(), digest)
+
+
+class NoBody:
+    """The body of a request that has none."""
+
+    length = 0
+    end = BodyEnd.COMPLETE
+    last_byte_at = 0.0
+
+    async def read(self) -> bytes:
+        """Give the end at once."""
+        return b""
+
+    def stop(self, why: BodyEnd) -> None:
+        """Do nothing: it has ended."""
+
+    def trailer(self, name: str) -> str | None:
+        """Give None: there are no trailers."""
+        del name
+        return None

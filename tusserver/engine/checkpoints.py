@@ -1,0 +1,283 @@
+"""Commits that follow the bytes of a running append (floor 4).
+
+A checkpoint each second or 16 MiB: ledger, then state; one commit in flight; the body pauses
+when 32 MiB are uncommitted. In the background an fdatasync moves `synced` up every 5 seconds
+or 64 MiB. No checkpoint ever tells offset == length: that is the finish's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from tusserver.body import BodyEnd
+from tusserver.errors import StorageFault, TusError
+from tusserver.ports import Event, EventKind
+from tusserver.protocol.rules import after_bytes, after_fault, after_sync
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from tusserver.body import Body
+    from tusserver.engine.parts import EngineParts
+    from tusserver.ports import Lease, RequestInfo
+    from tusserver.upload import Limits, Upload
+
+logger = logging.getLogger(__name__)
+
+MIB = 1024 * 1024
+COMMIT_BYTES = 16 * MIB
+COMMIT_SECONDS = 1.0
+PAUSE_BYTES = 32 * MIB
+SYNC_BYTES = 64 * MIB
+SYNC_SECONDS = 5.0
+FORCED_PAUSE = 0.1
+"""Commits forced by HEAD: at most one in so many seconds an upload."""
+RECEIVE_EVENT_SECONDS = 1.0
+
+
+class Checkpoints:
+    """Counts stored bytes and keeps the record behind them. Used under the lease."""
+
+    def __init__(
+        self,
+        parts: EngineParts,
+        *,
+        lease: Lease,
+        record: Upload,
+        length: int | None,
+        limits: Limits,
+        body: Body,
+        held_back: bool,
+        request: RequestInfo | None,
+    ) -> None:
+        """Start at the record's offset; `held_back`: nothing is committed before the end."""
+        self._parts = parts
+        self._lease = lease
+        self._length = length
+        self._limits = limits
+        self._body = body
+        self._held_back = held_back
+        self._request = request
+        self._loop = asyncio.get_running_loop()
+        self._lock = asyncio.Lock()
+        self._caught_up = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._sync_task: asyncio.Task[None] | None = None
+        self._telling = False
+        self._synced_at = self._committed_at = self._told_at = self._loop.time()
+        self._committed = self._settled = False
+        self.record = record
+        """The last committed record."""
+        self.position = record.offset
+        self.error: TusError | None = None
+
+    # --- Progress, for the storage -------------------------------------------------------
+
+    @property
+    def blocked(self) -> bool:
+        """Tell whether 32 MiB are uncommitted."""
+        return not self._held_back and self.position - self.record.offset >= PAUSE_BYTES
+
+    def advance(self, count: int) -> None:
+        """Count bytes that are in the file; start a commit when one is due."""
+        self.position += count
+        if self._held_back or self._task is not None or self._settled:
+            return
+        if self.position - self.record.offset >= COMMIT_BYTES:
+            self._start()
+        elif self._timer is None:
+            self._timer = self._loop.call_later(COMMIT_SECONDS, self._start)
+
+    async def unblocked(self) -> None:
+        """Wait until commits have caught up, or failed."""
+        while self.blocked and self.error is None:
+            self._caught_up.clear()
+            self._start()
+            await self._caught_up.wait()
+
+    # --- LiveAppend, for other requests --------------------------------------------------
+
+    async def commit_now(self) -> int:
+        """Commit at once, at most ten times a second; give the committed offset."""
+        recently = self._loop.time() - self._committed_at < FORCED_PAUSE
+        if not self._held_back and not (recently and self._committed):
+            await self._run(self._commit)
+        if self.error is not None:
+            raise self.error
+        return self.record.offset
+
+    def silent_for(self) -> float:
+        """Give the seconds since the last byte arrived."""
+        return self._loop.time() - self._body.last_byte_at
+
+    # --- commits -------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        self._cancel_timer()
+        if self._task is None and self.error is None and not self._settled:
+            name = f"checkpoint of {self.record.upload_id}"
+            self._task = self._parts.crew.start(self._run(self._commit), name=name)
+            self._task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._task = None
+        self._caught_up.set()
+        if task.cancelled() or self.error is not None or self._settled:
+            return
+        if self.position - self.record.offset >= COMMIT_BYTES:
+            self._start()
+        elif self.position > self.record.offset and self._timer is None:
+            self._timer = self._loop.call_later(COMMIT_SECONDS, self._start)
+
+    async def _run(self, step: Callable[[], Awaitable[None]]) -> None:
+        """Run one step alone; an error ends the body and is kept for the append's answer."""
+        async with self._lock:
+            if self.error is not None:
+                return
+            try:
+                await step()
+            except TusError as error:
+                self._fail(error)
+
+    def _fail(self, error: TusError) -> None:
+        self.error = error
+        self._caught_up.set()
+        self._body.stop(BodyEnd.REFUSED)
+
+    async def _commit(self) -> None:
+        upload = self._next_record()
+        if (upload.offset, upload.length) != (self.record.offset, self.record.length):
+            await self._commit_record(upload)
+
+    def _next_record(self) -> Upload:
+        parts = self._parts
+        return after_bytes(
+            self.record,
+            offset=self.position,
+            length=self._length,
+            epoch=parts.storage.epoch,
+            now=parts.now(),
+            limits=self._limits,
+        )
+
+    async def _commit_record(self, upload: Upload) -> None:
+        parts = self._parts
+        if parts.strict:
+            await self._sync_data()
+            # One commit, one version: the offset and what is synced move together.
+            upload = replace(upload, synced=upload.offset)
+        await parts.records.commit(self._lease, upload, sync=parts.strict)
+        self.record = upload
+        self._committed_at = self._loop.time()
+        self._committed = True
+        self._tell_received()
+        self._sync_in_background()
+
+    async def _sync_data(self) -> None:
+        try:
+            await self._parts.storage.sync(self.record.upload_id)
+        except StorageFault:
+            await self.fall_back()
+            raise
+
+    async def fall_back(self) -> None:
+        """Commit that only what was synced before is known to be there: a sync failed."""
+        if self.record.offset > self.record.synced:
+            fallen = after_fault(self.record)
+            await self._parts.records.commit(self._lease, fallen)
+            self.record = fallen
+        self.position = self.record.offset
+
+    # --- the background sync -------------------------------------------------------------
+
+    def _sync_in_background(self) -> None:
+        if not self._parts.syncs or self._parts.strict or self._sync_task is not None:
+            return
+        waited = self._loop.time() - self._synced_at
+        if self.record.offset - self.record.synced < SYNC_BYTES and waited < SYNC_SECONDS:
+            return
+        name = f"sync of {self.record.upload_id}"
+        self._sync_task = self._parts.crew.start(self._sync(self.record.offset), name=name)
+
+    async def _sync(self, offset: int) -> None:
+        try:
+            await self._parts.storage.sync(self.record.upload_id)
+        except StorageFault as error:
+            async with self._lock:
+                self._fail(error)
+                await self._fall_back_or_log()
+        else:
+            await self._run(lambda: self._commit_synced(offset))
+        finally:
+            self._synced_at = self._loop.time()
+            self._sync_task = None
+
+    async def _fall_back_or_log(self) -> None:
+        try:
+            await self.fall_back()
+        except TusError:
+            logger.exception(
+                "upload %s: the fall to %d is not recorded",
+                self.record.upload_id,
+                self.record.synced,
+            )
+
+    async def _commit_synced(self, offset: int) -> None:
+        upload = after_sync(self.record, synced=offset)
+        await self._parts.records.commit(self._lease, upload, sync=True)
+        self.record = upload
+
+    # --- post-receive --------------------------------------------------------------------
+
+    def _tell_received(self) -> None:
+        hooks, now = self._parts.hooks, self._loop.time()
+        if self._telling or not hooks.wants(EventKind.POST_RECEIVE):
+            return
+        if now - self._told_at < RECEIVE_EVENT_SECONDS:
+            return
+        self._told_at = now
+        upload = self.record
+        event_id = f"{upload.upload_id}-{upload.version}"
+        event = Event(EventKind.POST_RECEIVE, upload, event_id, self._request)
+        self._telling = True
+        self._parts.crew.start_job(hooks.after(event), name="post-receive hook", then=self._told)
+
+    def _told(self) -> None:
+        self._telling = False
+
+    # --- the end -------------------------------------------------------------------------
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    async def settle(self) -> None:
+        """Wait for commits and syncs in flight; nothing is started by itself afterwards."""
+        self._settled = True
+        self._cancel_timer()
+        while (running := self._task or self._sync_task) is not None:
+            await asyncio.wait([running])
+            # The callback that forgets the task runs in the loop's next turn.
+            await asyncio.sleep(0)
+
+    async def close(self) -> None:
+        """Commit what is in the file, after the last write has returned.
+
+        Also an empty PATCH is a sign of life: it slides the expiry.
+        """
+        await self.settle()
+        if not self._held_back:
+            await self._run(lambda: self._commit_record(self._next_record()))
+
+    def discard(self) -> None:
+        """Forget the bytes of an append whose checksum did not hold."""
+        self.position = self.record.offset
+
+    def accept(self) -> None:
+        """Let held back bytes be committed: their checksum held."""
+        self._held_back = False

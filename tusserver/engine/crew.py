@@ -1,0 +1,70 @@
+"""Tasks with an owner: started here, counted, and drained at shutdown (floor 4)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from typing import Any
+
+logger = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+
+
+class Crew:
+    """Owns the tasks that must outlive the request which started them."""
+
+    def __init__(self) -> None:
+        """Start with nothing to do."""
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def start(self, work: Coroutine[Any, Any, _T], *, name: str) -> asyncio.Task[_T]:
+        """Run `work` as a task of this crew; its result is for whoever awaits the task."""
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def start_job(
+        self,
+        work: Coroutine[Any, Any, None],
+        *,
+        name: str,
+        then: Callable[[], None] | None = None,
+    ) -> None:
+        """Run `work` as a task that nobody awaits: what it raises is logged; `then` follows."""
+
+        def done(task: asyncio.Task[None]) -> None:
+            _log_failure(task)
+            if then is not None:
+                then()
+
+        task = self.start(work, name=name)
+        task.add_done_callback(done)
+
+    async def drain(self, *, timeout: float) -> None:
+        """Wait for all tasks, and cancel what is left after `timeout` seconds."""
+        deadline = asyncio.get_running_loop().time() + timeout
+        while self._tasks:
+            left = deadline - asyncio.get_running_loop().time()
+            if left <= 0:
+                break
+            await asyncio.wait(self._tasks, timeout=left)
+        stragglers = list(self._tasks)
+        for task in stragglers:
+            logger.warning("%s did not end in %.0f s and is cancelled", task.get_name(), timeout)
+            task.cancel()
+        if stragglers:
+            await asyncio.gather(*stragglers, return_exceptions=True)
+
+
+def _log_failure(task: asyncio.Task[None]) -> None:
+    if task.cancelled():
+        return
+    error = task.exception()
+    if error is not None:
+        logger.error("%s failed: %s", task.get_name(), error, exc_info=error)

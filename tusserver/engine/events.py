@@ -1,0 +1,110 @@
+"""Events that are told after something happened (floor 4).
+
+The finish event is told at least once, over crashes, always with the same event id: the
+record says whether it is pending, and the sweeper finds those that a crash left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from tusserver.errors import HookFailed, TusError, UploadLocked
+from tusserver.ports import Event, EventKind
+from tusserver.upload import EventState
+
+if TYPE_CHECKING:
+    from tusserver.engine.parts import EngineParts
+    from tusserver.ports import Holder, RequestInfo
+    from tusserver.upload import Upload, UploadId
+
+logger = logging.getLogger(__name__)
+
+RETRY_FIRST = 1.0
+RETRY_LAST = 300.0
+MAX_WAITING = 10_000
+"""Deliveries that wait in memory; the sweeper finds the others again."""
+
+
+class Events:
+    """Delivers events to the application."""
+
+    def __init__(self, parts: EngineParts) -> None:
+        """Use the engine's parts."""
+        self._parts = parts
+        self._delivering: set[UploadId] = set()
+        self._closing = asyncio.Event()
+
+    def tell(self, kind: EventKind, upload: Upload, request: RequestInfo | None) -> None:
+        """Tell of something that need not arrive: once, failures are logged."""
+        hooks = self._parts.hooks
+        if hooks.wants(kind):
+            event = Event(kind, upload, f"{upload.upload_id}-{kind.value}", request)
+            self._parts.crew.start_job(hooks.after(event), name=f"{kind.value} hook")
+
+    def deliver_soon(self, upload: Upload) -> None:
+        """Deliver a pending finish event, trying again until it was taken."""
+        if upload.event is not EventState.PENDING or upload.upload_id in self._delivering:
+            return
+        if len(self._delivering) >= MAX_WAITING or self._closing.is_set():
+            return
+        self._delivering.add(upload.upload_id)
+        self._parts.crew.start_job(self._deliver(upload), name=f"finish of {upload.upload_id}")
+
+    async def _deliver(self, upload: Upload) -> None:
+        event = Event(EventKind.POST_FINISH, upload, upload.event_id)
+        pause = RETRY_FIRST
+        try:
+            while not self._closing.is_set():
+                try:
+                    await self._parts.hooks.after(event)
+                except HookFailed as error:
+                    logger.warning(
+                        "upload %s: post-finish failed, next try in %.0f s: %s",
+                        upload.upload_id,
+                        pause,
+                        error.message,
+                    )
+                    await self._sleep(pause)
+                    pause = min(pause * 2, RETRY_LAST)
+                else:
+                    await self._mark_sent(upload.upload_id)
+                    return
+        finally:
+            self._delivering.discard(upload.upload_id)
+
+    async def _sleep(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._closing.wait()
+        except TimeoutError:
+            return
+
+    async def _mark_sent(self, upload_id: UploadId) -> None:
+        """Record that the event was taken; if that fails it is told again, with the same id."""
+        parts = self._parts
+        try:
+            lease = await parts.storage.lease(upload_id, on_contended=_wait, timeout=2.0)
+            if lease is None:
+                return
+            try:
+                upload, _ = await parts.records.load(upload_id)
+                if upload is not None and upload.event is EventState.PENDING:
+                    await parts.records.commit(lease, upload.next(event=EventState.SENT))
+            finally:
+                await lease.release()
+        except UploadLocked:
+            logger.info("upload %s: its finish event may be told again", upload_id)
+        except TusError as error:
+            logger.warning(
+                "upload %s: its finish event will be told again: %s", upload_id, error.message
+            )
+
+    def close(self) -> None:
+        """Stop trying; what is pending is told after the next start."""
+        self._closing.set()
+
+
+async def _wait(_holder: Holder | None) -> None:
+    """Wait for the holder without asking it for anything."""

@@ -1,0 +1,133 @@
+"""What follows the last byte of an upload (floor 4).
+
+Order: the application's consent, fdatasync of the data, the ledger with offset = length and
+the finish event pending (synced), the state, the answer; then the event, at least once.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+
+from tusserver.engine.work import Phase
+from tusserver.errors import Rejected, StateUnavailable, StorageFault
+from tusserver.ports import Decision, Event, EventKind
+from tusserver.protocol.messages import Appended, Extras
+from tusserver.protocol.rules import after_finish
+from tusserver.upload import Kind
+
+if TYPE_CHECKING:
+    from tusserver.engine.checkpoints import Checkpoints
+    from tusserver.engine.concat import Concatenation
+    from tusserver.engine.events import Events
+    from tusserver.engine.parts import EngineParts
+    from tusserver.engine.work import Work
+    from tusserver.ports import Lease, RequestInfo
+    from tusserver.upload import Upload
+
+
+_GO_ON = Decision()
+
+
+class Finisher:
+    """Finishes uploads whose bytes are all there."""
+
+    def __init__(self, parts: EngineParts, events: Events) -> None:
+        """Use the engine's parts."""
+        self._parts = parts
+        self._events = events
+        self.concatenation: Concatenation | None = None
+        """Told of finished parts; set by the engine, which makes the two."""
+
+    async def finish(
+        self,
+        work: Work,
+        lease: Lease,
+        checkpoints: Checkpoints,
+        request: RequestInfo | None,
+    ) -> Appended:
+        """Finish an upload whose last byte is in the file. Holds the lease.
+
+        Raises: HookFailed or Rejected (the upload stays open, one commit before its end),
+        StorageFault, StateUnavailable.
+        """
+        parts, length = self._parts, checkpoints.position
+        decision = await self.consent(
+            work, self.finished(checkpoints.record, length), request, checkpoints=checkpoints
+        )
+        work.phase = Phase.FINISHING
+        await parts.storage.trim(lease, length)
+        if parts.syncs:
+            try:
+                await parts.storage.sync(work.upload_id)
+            except StorageFault:
+                await checkpoints.fall_back()
+                raise
+        upload = self.finished(checkpoints.record, length)
+        await self.commit(lease, upload)
+        checkpoints.record = upload
+        return Appended(upload=upload, extras=Extras(headers=decision.headers, body=decision.body))
+
+    def finished(self, upload: Upload, length: int) -> Upload:
+        """Give the record that the finish will commit."""
+        parts = self._parts
+        return after_finish(
+            upload,
+            length=length,
+            synced=parts.syncs,
+            event_id=secrets.token_hex(16) if parts.wants_finish_event(upload) else "",
+            epoch=parts.storage.epoch,
+            now=parts.now(),
+            limits=parts.limits,
+        )
+
+    async def commit(self, lease: Lease, upload: Upload) -> None:
+        """Commit a finished upload and set off what follows from it."""
+        parts = self._parts
+        try:
+            await parts.records.commit(lease, upload, sync=parts.syncs)
+        except StateUnavailable:
+            # The ledger has it, durably: it is finished, whatever the state store knows.
+            self._follow_up(upload)
+            raise
+        self._follow_up(upload)
+
+    def _follow_up(self, upload: Upload) -> None:
+        if upload.kind is Kind.PARTIAL:
+            if self.concatenation is not None:
+                self.concatenation.part_finished(upload.upload_id)
+        else:
+            self._events.deliver_soon(upload)
+
+    async def consent(
+        self,
+        work: Work,
+        upload: Upload,
+        request: RequestInfo | None,
+        *,
+        checkpoints: Checkpoints | None = None,
+    ) -> Decision:
+        """Ask the application before an upload is finished (not for parts: CAT-19).
+
+        What is received is committed first, but for the last byte: a hook may take long.
+        Raises: HookFailed, Rejected.
+        """
+        hooks = self._parts.hooks
+        if upload.kind is Kind.PARTIAL or not hooks.wants(EventKind.PRE_FINISH):
+            return _GO_ON
+        if checkpoints is not None:
+            await checkpoints.close()
+            if checkpoints.error is not None:
+                raise checkpoints.error
+        work.phase = Phase.HOOK
+        event_id = upload.event_id or f"{upload.upload_id}-finish"
+        event = Event(EventKind.PRE_FINISH, upload, event_id, request)
+        return accepted(await hooks.before(event))
+
+
+def accepted(decision: Decision) -> Decision:
+    """Give a decision that goes on; raise Rejected for one that does not."""
+    if decision.reject is not None:
+        status, text = decision.reject
+        raise Rejected(status, text, headers=tuple(decision.headers.items()))
+    return decision

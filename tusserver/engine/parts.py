@@ -1,0 +1,55 @@
+"""What an engine is made of (floor 4): the composed ports and what all its verbs share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from tusserver.engine.crew import Crew
+from tusserver.engine.work import Slots
+from tusserver.ports import EventKind
+from tusserver.upload import Durability, Kind, Limits
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from tusserver.engine.records import Records
+    from tusserver.ports import Clock, Hooks, Mailbox, StateStore, Storage
+    from tusserver.upload import Upload
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineParts:
+    """The ports, the limits, and the work of one engine."""
+
+    storage: Storage
+    state: StateStore
+    records: Records
+    mailbox: Mailbox
+    hooks: Hooks
+    clock: Clock
+    limits: Limits = field(default_factory=Limits)
+    durability: Durability = Durability.NORMAL
+    extensions: frozenset[str] = frozenset()
+    crew: Crew = field(default_factory=Crew)
+    slots: Slots = field(default_factory=Slots)
+
+    @property
+    def strict(self) -> bool:
+        """Tell whether every acknowledgement is synced first."""
+        return self.durability is Durability.STRICT or (
+            self.durability is Durability.NORMAL and not self.storage.durable_writes
+        )
+
+    @property
+    def syncs(self) -> bool:
+        """Tell whether anything is synced while serving."""
+        return self.durability is not Durability.PROCESS
+
+    def now(self) -> datetime:
+        """Give the wall clock."""
+        return self.clock.now()
+
+    def wants_finish_event(self, upload: Upload) -> bool:
+        """Tell whether the finish of this upload is an event (not for parts: CAT-19)."""
+        return upload.kind is not Kind.PARTIAL and self.hooks.wants(EventKind.POST_FINISH)

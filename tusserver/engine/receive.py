@@ -1,0 +1,197 @@
+"""The body of one request on its way into an upload (floor 4).
+
+Used by PATCH and by creation-with-upload, always under the lease: bytes, then commits, then,
+when all bytes are there, the finish. Source: tus 1.0.0, "PATCH", "Checksum".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from tusserver.body import ALGORITHMS, BodyEnd, Tap
+from tusserver.engine.checkpoints import Checkpoints
+from tusserver.engine.work import Phase
+from tusserver.errors import (
+    AppendSuperseded,
+    BodyTimeout,
+    ChecksumMismatch,
+    HeaderInvalid,
+    LengthExceeded,
+    MaxSizeExceeded,
+    RequestMalformed,
+    ShuttingDown,
+    TusError,
+)
+from tusserver.protocol.headers import parse_checksum
+from tusserver.protocol.messages import Appended
+from tusserver.protocol.rules import window
+from tusserver.upload import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tusserver.body import Body
+    from tusserver.engine.finish import Finisher
+    from tusserver.engine.parts import EngineParts
+    from tusserver.engine.work import Work
+    from tusserver.ports import Lease, RequestInfo
+    from tusserver.protocol.messages import Checksum
+    from tusserver.upload import Limits, Upload
+
+_ENDS: Mapping[BodyEnd, type[TusError]] = {
+    BodyEnd.DISCONNECTED: RequestMalformed,
+    BodyEnd.MALFORMED: RequestMalformed,
+    BodyEnd.TIMEOUT: BodyTimeout,
+    BodyEnd.SUPERSEDED: AppendSuperseded,
+    BodyEnd.SHUTDOWN: ShuttingDown,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intake:
+    """What is to be received: under which lease, into which record, how far."""
+
+    work: Work
+    lease: Lease
+    record: Upload
+    length: int | None
+    """The length that holds once this body was accepted: stored or declared with it."""
+    body: Body
+    checksum: Checksum | None
+    request: RequestInfo | None
+
+
+class ReceiveFailed(Exception):
+    """A body that did not end well, and the record as it was committed after it."""
+
+    def __init__(self, error: TusError, record: Upload) -> None:
+        """Join the error for the client and the record that holds now."""
+        super().__init__(error)
+        self.error = error
+        self.record = record
+
+
+class Receiver:
+    """Receives bodies into leased uploads."""
+
+    def __init__(self, parts: EngineParts, finisher: Finisher) -> None:
+        """Use the engine's parts; `finisher` does what follows the last byte."""
+        self._parts = parts
+        self._finisher = finisher
+
+    async def receive(self, intake: Intake) -> Appended:
+        """Store the body, commit, and finish the upload if all bytes are there.
+
+        Raises ReceiveFailed with the committed record, for every way in which a body can fail.
+        """
+        work, body = intake.work, intake.body
+        limits = await self._limits_for(intake.record)
+        checkpoints = self._checkpoints(intake, limits)
+        tap = _tap(intake.checksum)
+        work.progress = checkpoints
+        work.phase = Phase.RECEIVING
+        work.on_stop(body.stop)
+        failure: TusError | None = None
+        try:
+            await self._parts.storage.append(
+                intake.lease,
+                body,
+                offset=intake.record.offset,
+                window=window(intake.record.offset, intake.length, limits),
+                tap=tap,
+                progress=checkpoints,
+            )
+        except TusError as error:
+            failure = error
+        await checkpoints.settle()
+        failure = checkpoints.error or failure or _failure(intake, limits)
+        try:
+            result = await self._conclude(intake, checkpoints, tap, failure)
+        except TusError as error:
+            raise ReceiveFailed(error, checkpoints.record) from error
+        if failure is not None:
+            raise ReceiveFailed(failure, result.upload)
+        return result
+
+    async def _conclude(
+        self,
+        intake: Intake,
+        checkpoints: Checkpoints,
+        tap: Tap | None,
+        failure: TusError | None,
+    ) -> Appended:
+        """Commit or finish what was stored, also when the body did not end well."""
+        if checkpoints.error is not None:
+            raise checkpoints.error
+        if tap is not None:
+            try:
+                _check_digest(intake, tap, failure)
+            except TusError:
+                checkpoints.discard()
+                raise
+            checkpoints.accept()
+        if checkpoints.position == intake.length:
+            return await self._finisher.finish(
+                intake.work, intake.lease, checkpoints, intake.request
+            )
+        await checkpoints.close()
+        if checkpoints.error is not None:
+            raise checkpoints.error
+        return Appended(upload=checkpoints.record)
+
+    def _checkpoints(self, intake: Intake, limits: Limits) -> Checkpoints:
+        return Checkpoints(
+            self._parts,
+            lease=intake.lease,
+            record=intake.record,
+            length=intake.length,
+            limits=limits,
+            body=intake.body,
+            held_back=intake.checksum is not None,
+            request=intake.request,
+        )
+
+    async def _limits_for(self, upload: Upload) -> Limits:
+        """Give the limits for an upload: a part that a final upload needs does not expire."""
+        limits = self._parts.limits
+        if upload.kind is Kind.PARTIAL and await self._parts.storage.pins(upload.upload_id):
+            return replace(limits, expire_after=None)
+        return limits
+
+
+def _tap(checksum: Checksum | None) -> Tap | None:
+    if checksum is None:
+        return None
+    # Which digest a trailer will bring is not known before the end of the body.
+    return Tap(*ALGORITHMS) if checksum.digest is None else Tap(checksum.algorithm)
+
+
+def _check_digest(intake: Intake, tap: Tap, failure: TusError | None) -> None:
+    """Prove that the whole body came and has the announced digest (tus 1.0.0, "Checksum")."""
+    if failure is not None:
+        raise failure
+    announced = _announced(intake)
+    if announced.digest is None or not tap.matches(announced.algorithm, announced.digest):
+        raise ChecksumMismatch
+
+
+def _announced(intake: Intake) -> Checksum:
+    """Give the digest to compare with, from the header or else from the trailer."""
+    checksum = intake.checksum
+    if checksum is not None and checksum.digest is not None:
+        return checksum
+    trailer = intake.body.trailer("Upload-Checksum")
+    if trailer is None:
+        raise HeaderInvalid("Upload-Checksum", "announced as a trailer, but it did not come")
+    return parse_checksum(trailer, tuple(ALGORITHMS))
+
+
+def _failure(intake: Intake, limits: Limits) -> TusError | None:
+    """Give what is wrong with how the body ended, if anything is."""
+    end = intake.body.end
+    if end is None or end is BodyEnd.COMPLETE:
+        return None
+    if end is BodyEnd.REFUSED:
+        return LengthExceeded() if intake.length is not None else MaxSizeExceeded(limits.max_size)
+    return _ENDS[end]()

@@ -1,0 +1,85 @@
+"""The one place where ledger and state store meet (floor 4).
+
+The ledger beside the data is the truth; the state store is what processes share. Everything
+that reads or commits a record goes through here, in the order ledger, then state.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from tusserver.errors import StateConflict
+from tusserver.protocol.rules import in_epoch, newer
+
+if TYPE_CHECKING:
+    from tusserver.ports import Holder, Lease, StateStore, Storage
+    from tusserver.upload import Upload, UploadId
+
+logger = logging.getLogger(__name__)
+
+
+class Records:
+    """Loads and commits the records of uploads."""
+
+    def __init__(self, storage: Storage, state: StateStore) -> None:
+        """Join the two that keep a record."""
+        self._storage = storage
+        self._state = state
+
+    async def load(self, upload_id: UploadId) -> tuple[Upload | None, Holder | None]:
+        """Give the newest record as it holds in this epoch, and who holds the lease.
+
+        A record that the state store lost or that is behind there is put back from the ledger.
+
+        Raises: StateUnavailable, StorageFault, StoreMismatch.
+        """
+        if self._state.is_ledger:
+            peek = await self._storage.peek(upload_id)
+            record = peek.record
+        else:
+            peek, stored = await asyncio.gather(
+                self._storage.peek(upload_id), self._state.get(upload_id)
+            )
+            record = newer(peek.record, stored)
+            if record is not None and record != stored:
+                record = await self._state.restore(record)
+        if record is None:
+            return None, peek.holder
+        return in_epoch(record, self._storage.epoch), peek.holder
+
+    async def add(self, upload: Upload) -> None:
+        """Make a new record known; the ledger was written by `Storage.create`."""
+        if not self._state.is_ledger:
+            await self._state.add(upload)
+
+    async def commit(self, lease: Lease, upload: Upload, *, sync: bool = False) -> None:
+        """Write a record to the ledger, then to the state store. Holds the lease.
+
+        When the state store fails, the ledger has the record and the next load repairs it.
+
+        Raises: StorageFault, StateUnavailable, StateConflict.
+        """
+        await self._storage.record(lease, upload, sync=sync)
+        if self._state.is_ledger:
+            return
+        try:
+            await self._state.save(upload)
+        except StateConflict:
+            # Redis was flushed, rolled back or lost a commit: who holds the lease is right.
+            stored = await self._state.restore(upload)
+            if stored.version > upload.version:
+                logger.exception(
+                    "upload %s: the state store has version %d, newer than the %d of the process "
+                    "that holds the lease; do two stores share one directory?",
+                    upload.upload_id,
+                    stored.version,
+                    upload.version,
+                )
+                raise
+
+    async def drop(self, upload_id: UploadId) -> None:
+        """Drop the record of an upload whose files are gone."""
+        if not self._state.is_ledger:
+            await self._state.delete(upload_id)

@@ -1,0 +1,149 @@
+"""Whose turn it is at an upload in this process (floor 4).
+
+Work is one request's or job's turn at one upload. The newest request wins: entering asks the
+present holder to stop, and sends away whoever was already waiting. Between processes the
+storage's lease decides; it is taken after the turn in this process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from enum import Enum
+from typing import TYPE_CHECKING, Protocol
+
+from tusserver.body import BodyEnd
+from tusserver.errors import AppendSuperseded, UploadLocked
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from tusserver.upload import UploadId
+
+LET_GO = 2.0
+"""Seconds in which a holder must let go; then 423."""
+FINISH_WAIT = 5.0
+"""Seconds for which others wait for the outcome of a finish; then 423."""
+
+
+class Phase(Enum):
+    """What a holder is doing, as far as others must know."""
+
+    STARTING = "starting"
+    RECEIVING = "receiving"
+    HOOK = "hook"
+    """The application is being asked: others get 423 at once."""
+    FINISHING = "finishing"
+    """The last bytes are being put on the disk: others wait."""
+
+
+class Work:
+    """One turn at an upload; `stop` asks it to end, `wait` waits until it has let go."""
+
+    def __init__(self, upload_id: UploadId) -> None:
+        """Make a turn that has not begun."""
+        self.upload_id = upload_id
+        self.phase = Phase.STARTING
+        self.stopped: BodyEnd | None = None
+        self.superseded = False
+        self.progress: LiveAppend | None = None
+        self._gone = asyncio.Event()
+        self._on_stop: Callable[[BodyEnd], None] | None = None
+
+    def on_stop(self, callback: Callable[[BodyEnd], None]) -> None:
+        """Have `callback` called when the work is asked to stop, at once if it already was."""
+        self._on_stop = callback
+        if self.stopped is not None:
+            callback(self.stopped)
+
+    def stop(self, why: BodyEnd) -> None:
+        """Ask the work to end. Only the first reason counts."""
+        if self.stopped is None:
+            self.stopped = why
+            if self._on_stop is not None:
+                self._on_stop(why)
+
+    def leave(self) -> None:
+        """Say that the work has let go of everything."""
+        self._gone.set()
+
+    async def wait(self, timeout: float) -> bool:
+        """Wait until the work has let go; False if it has not after `timeout` seconds."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self._gone.wait()
+        except TimeoutError:
+            return False
+        return True
+
+
+class LiveAppend(Protocol):
+    """What others may ask of an append while it runs."""
+
+    @property
+    def position(self) -> int:
+        """Give the number of bytes of the upload that are in the file."""
+
+    async def commit_now(self) -> int:
+        """Commit what is in the file, if that is due; give the committed offset."""
+
+    def silent_for(self) -> float:
+        """Give the seconds since the last byte arrived."""
+
+
+class Slots:
+    """All work of this process, at most one holder an upload."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._holders: dict[UploadId, Work] = {}
+        self._waiters: dict[UploadId, Work] = {}
+
+    def holder(self, upload_id: UploadId) -> Work | None:
+        """Give the work that has the turn, if any."""
+        return self._holders.get(upload_id)
+
+    def stop_all(self, why: BodyEnd) -> list[Work]:
+        """Ask all work to stop; give it."""
+        works = list(self._holders.values())
+        for work in works:
+            work.stop(why)
+        return works
+
+    @asynccontextmanager
+    async def turn(self, work: Work) -> AsyncIterator[Work]:
+        """Hold the turn at the work's upload; the present holder is asked to stop.
+
+        Raises: UploadLocked when a hook runs there or the holder does not let go in time,
+        AppendSuperseded when a newer request came meanwhile.
+        """
+        upload_id = work.upload_id
+        earlier = self._waiters.get(upload_id)
+        if earlier is not None:
+            earlier.superseded = True
+        self._waiters[upload_id] = work
+        try:
+            while (holder := self._holders.get(upload_id)) is not None:
+                await self._push_out(holder)
+                if work.superseded:
+                    raise AppendSuperseded
+            self._holders[upload_id] = work
+        finally:
+            if self._waiters.get(upload_id) is work:
+                del self._waiters[upload_id]
+        try:
+            yield work
+        finally:
+            del self._holders[upload_id]
+            work.leave()
+
+    async def _push_out(self, holder: Work) -> None:
+        if holder.phase is Phase.HOOK:
+            raise UploadLocked
+        if holder.phase is not Phase.FINISHING:
+            holder.stop(BodyEnd.SUPERSEDED)
+            if await holder.wait(LET_GO):
+                return
+        # What was being received may have become complete meanwhile: its outcome counts.
+        if holder.phase is not Phase.FINISHING or not await holder.wait(FINISH_WAIT):
+            raise UploadLocked

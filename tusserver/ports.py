@@ -66,7 +66,10 @@ class Lease(Protocol):
         """Name the upload."""
 
     async def release(self) -> None:
-        """Let go, after the last write has returned. Does nothing the second time."""
+        """Let go, after the last write has returned; a cancellation does not stop it.
+
+        Does nothing the second time.
+        """
 
 
 class Progress(Protocol):

@@ -101,10 +101,15 @@ class Checkpoints:
 
     # --- LiveAppend, for other requests --------------------------------------------------
 
-    async def commit_now(self) -> int:
-        """Commit at once, at most ten times a second; give the committed offset."""
-        recently = self._loop.time() - self._committed_at < FORCED_PAUSE
-        if not self._held_back and not (recently and self._committed):
+    @property
+    def uncommitted(self) -> bool:
+        """Tell whether bytes are in the file that a commit would make count."""
+        return not self._held_back and self.position > self.record.offset
+
+    async def commit_now(self, *, at_once: bool) -> int:
+        """Commit what is in the file; give the committed offset. See `LiveAppend`."""
+        recently = self._committed and self._loop.time() - self._committed_at < FORCED_PAUSE
+        if not self._held_back and (at_once or not recently):
             await self._run(self._commit)
         if self.error is not None:
             raise self.error

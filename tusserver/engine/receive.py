@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from tusserver.body import Body
     from tusserver.engine.finish import Finisher
+    from tusserver.engine.idle import IdleSync
     from tusserver.engine.parts import EngineParts
     from tusserver.engine.work import Work
     from tusserver.ports import Lease, RequestInfo
@@ -75,9 +76,10 @@ class ReceiveFailed(Exception):
 class Receiver:
     """Receives bodies into leased uploads."""
 
-    def __init__(self, parts: EngineParts, finisher: Finisher) -> None:
+    def __init__(self, parts: EngineParts, finisher: Finisher, idle: IdleSync) -> None:
         """Use the engine's parts; `finisher` does what follows the last byte."""
         self._parts = parts
+        self._idle = idle
         self._finisher = finisher
 
     async def receive(self, intake: Intake) -> Appended:
@@ -110,6 +112,8 @@ class Receiver:
             result = await self._conclude(intake, checkpoints, tap, failure)
         except TusError as error:
             raise ReceiveFailed(error, checkpoints.record) from error
+        finally:
+            self._idle.note(checkpoints.record)
         if failure is not None:
             raise ReceiveFailed(failure, result.upload)
         return result

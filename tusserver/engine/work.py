@@ -50,6 +50,11 @@ class Work:
         self._gone = asyncio.Event()
         self._on_stop: Callable[[BodyEnd], None] | None = None
 
+    @property
+    def is_finishing(self) -> bool:
+        """Tell whether its outcome is worth waiting for: it cannot be stopped any more."""
+        return self.phase is Phase.FINISHING
+
     def on_stop(self, callback: Callable[[BodyEnd], None]) -> None:
         """Have `callback` called when the work is asked to stop, at once if it already was."""
         self._on_stop = callback
@@ -81,11 +86,14 @@ class LiveAppend(Protocol):
     """What others may ask of an append while it runs."""
 
     @property
-    def position(self) -> int:
-        """Give the number of bytes of the upload that are in the file."""
+    def uncommitted(self) -> bool:
+        """Tell whether bytes are in the file that a commit would make count."""
 
-    async def commit_now(self) -> int:
-        """Commit what is in the file, if that is due; give the committed offset."""
+    async def commit_now(self, *, at_once: bool) -> int:
+        """Commit what is in the file; give the committed offset.
+
+        Unless `at_once`, at most ten times a second: HEAD is answered with the last commit.
+        """
 
     def silent_for(self) -> float:
         """Give the seconds since the last byte arrived."""
@@ -96,6 +104,8 @@ class Slots:
 
     def __init__(self) -> None:
         """Start empty."""
+        self.asking: set[UploadId] = set()
+        """Uploads about whose removal the application is being asked."""
         self._holders: dict[UploadId, Work] = {}
         self._waiters: dict[UploadId, Work] = {}
 
@@ -103,12 +113,10 @@ class Slots:
         """Give the work that has the turn, if any."""
         return self._holders.get(upload_id)
 
-    def stop_all(self, why: BodyEnd) -> list[Work]:
-        """Ask all work to stop; give it."""
-        works = list(self._holders.values())
-        for work in works:
+    def stop_all(self, why: BodyEnd) -> None:
+        """Ask all work to stop."""
+        for work in list(self._holders.values()):
             work.stop(why)
-        return works
 
     @asynccontextmanager
     async def turn(self, work: Work) -> AsyncIterator[Work]:
@@ -140,10 +148,10 @@ class Slots:
     async def _push_out(self, holder: Work) -> None:
         if holder.phase is Phase.HOOK:
             raise UploadLocked
-        if holder.phase is not Phase.FINISHING:
+        if not holder.is_finishing:
             holder.stop(BodyEnd.SUPERSEDED)
             if await holder.wait(LET_GO):
                 return
         # What was being received may have become complete meanwhile: its outcome counts.
-        if holder.phase is not Phase.FINISHING or not await holder.wait(FINISH_WAIT):
+        if not holder.is_finishing or not await holder.wait(FINISH_WAIT):
             raise UploadLocked

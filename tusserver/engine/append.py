@@ -1,0 +1,132 @@
+"""PATCH: bytes appended to an upload (floor 4; tus 1.0.0, "PATCH")."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tusserver.engine.receive import Intake, ReceiveFailed
+from tusserver.engine.work import Work
+from tusserver.errors import LengthExceeded, UploadLocked
+from tusserver.protocol.messages import Appended
+from tusserver.protocol.rules import check_append, check_exists, check_offset
+from tusserver.upload import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from tusserver.body import Body
+    from tusserver.engine.lost import Lost
+    from tusserver.engine.parts import EngineParts
+    from tusserver.engine.receive import Receiver
+    from tusserver.engine.takeover import Takeover
+    from tusserver.ports import Holder, Lease, RequestInfo
+    from tusserver.protocol.messages import Append
+    from tusserver.upload import Upload, UploadId
+
+
+class Appender:
+    """Serves PATCH."""
+
+    def __init__(
+        self, parts: EngineParts, takeover: Takeover, receiver: Receiver, lost: Lost
+    ) -> None:
+        """Use the engine's parts."""
+        self._parts = parts
+        self._takeover = takeover
+        self._receiver = receiver
+        self._lost = lost
+
+    async def append(
+        self,
+        command: Append,
+        body: Body,
+        *,
+        proceed: Callable[[], Awaitable[None]],
+        request: RequestInfo | None,
+    ) -> Appended:
+        """Check, take the upload over, store the body; give the record after it.
+
+        `proceed` is awaited once nothing stands against the body (it sends 100 Continue).
+        Every TusError of the checks and of receiving may be raised.
+        """
+        if command.upload_id in self._parts.slots.asking:
+            raise UploadLocked
+        upload, holder = await self._find(command.upload_id)
+        for _ in range(3):
+            length = check_append(upload, command, self._parts.limits)
+            if upload.is_complete:
+                return await self._append_nothing(upload, command, body, proceed)
+            sight = await self._takeover.offset_for_append(upload, holder)
+            if sight.offset is None:
+                # Whoever held it has let go meanwhile, or nobody did: the record is the truth.
+                upload, holder = await self._find(command.upload_id)
+                length = check_append(upload, command, self._parts.limits)
+            offset = upload.offset if sight.offset is None else sight.offset
+            check_offset(command, self._parts.limits, length=length, offset=offset)
+            if not self._takeover.has_moved(command.upload_id):
+                break
+            upload, holder = await self._find(command.upload_id)
+        work = Work(command.upload_id)
+        async with self._takeover.hold(work) as held:
+            lease = held or await self._lost.recover(upload)
+            try:
+                return await self._append_leased(
+                    command, body, work=work, lease=lease, proceed=proceed, request=request
+                )
+            finally:
+                if held is None:
+                    await lease.release()
+
+    async def _append_leased(
+        self,
+        command: Append,
+        body: Body,
+        *,
+        work: Work,
+        lease: Lease,
+        proceed: Callable[[], Awaitable[None]],
+        request: RequestInfo | None,
+    ) -> Appended:
+        """Check everything again under the lease, then receive."""
+        upload, _ = await self._find(command.upload_id)
+        length = check_append(upload, command, self._parts.limits)
+        if upload.is_complete:
+            return await self._append_nothing(upload, command, body, proceed)
+        check_offset(command, self._parts.limits, length=length, offset=upload.offset)
+        await proceed()
+        intake = Intake(
+            work=work,
+            lease=lease,
+            record=upload,
+            length=length,
+            body=body,
+            checksum=command.checksum,
+            request=request,
+        )
+        try:
+            return await self._receiver.receive(intake)
+        except ReceiveFailed as failed:
+            raise failed.error from failed
+
+    async def _find(self, upload_id: UploadId) -> tuple[Upload, Holder | None]:
+        """Load an upload that is there; one that is being written cannot expire."""
+        upload, holder = await self._parts.records.load(upload_id)
+        written = holder is not None or self._parts.slots.holder(upload_id) is not None
+        if upload is not None and written and upload.status is Status.OPEN:
+            return upload, holder
+        return check_exists(upload, self._parts.now()), holder
+
+    async def _append_nothing(
+        self,
+        upload: Upload,
+        command: Append,
+        body: Body,
+        proceed: Callable[[], Awaitable[None]],
+    ) -> Appended:
+        """Answer a PATCH on a complete upload: fine, if it brings nothing (CORE-PATCH-12)."""
+        check_offset(command, self._parts.limits, length=upload.length, offset=upload.offset)
+        if command.body_length is None:
+            await proceed()
+            if await body.read():
+                raise LengthExceeded
+        return Appended(upload=upload)

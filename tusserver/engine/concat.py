@@ -1,0 +1,235 @@
+"""Final uploads (floor 4; tus 1.0.0, "Concatenation", unfinished parts included).
+
+The manifest is committed first; then each part is pinned under its own lease, so that it can
+neither expire nor be removed. When all parts are complete the final upload is complete: its
+bytes lie in the parts until the assembly, a job that any process can resume, has joined them
+inside the kernel. No two leases are ever held at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from tusserver.engine.work import Phase, Work
+from tusserver.errors import HeaderInvalid, PartNotFound, TusError
+from tusserver.protocol.messages import Created, Extras
+from tusserver.protocol.rules import check_parts, expires_at
+from tusserver.upload import EventState, Kind, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tusserver.engine.events import Events
+    from tusserver.engine.finish import Finisher
+    from tusserver.engine.parts import EngineParts
+    from tusserver.engine.remove import Remover
+    from tusserver.engine.takeover import Takeover
+    from tusserver.ports import Decision, Lease, RequestInfo
+    from tusserver.protocol.messages import Create
+    from tusserver.upload import Upload, UploadId
+
+logger = logging.getLogger(__name__)
+
+AT_ONCE = 32
+"""Records loaded at the same time."""
+
+
+class Concatenation:
+    """Makes, completes and assembles final uploads."""
+
+    def __init__(
+        self,
+        parts: EngineParts,
+        *,
+        takeover: Takeover,
+        finisher: Finisher,
+        remover: Remover,
+        events: Events,
+    ) -> None:
+        """Use the engine's parts."""
+        self._parts = parts
+        self._takeover = takeover
+        self._finisher = finisher
+        self._remover = remover
+        self._events = events
+
+    async def create(
+        self, command: Create, final: Upload, *, request: RequestInfo | None
+    ) -> Created:
+        """Commit the manifest, pin the parts, complete it if they are complete.
+
+        Raises: PartNotFound, PartInvalid, MaxSizeExceeded, HeaderInvalid (a length that is not
+        the sum), StorageFull, HookFailed, Rejected. Nothing is left behind then.
+        """
+        found = await self.load_parts(final)
+        total = check_parts(found, self._parts.now(), self._parts.limits)
+        if command.length is not None and command.length != total:
+            raise HeaderInvalid("Upload-Length", "not the sum of the parts: leave it away")
+        final = replace(final, length=total)
+        lease = await self._parts.storage.create(final, sync=self._parts.syncs)
+        try:
+            await self._parts.records.add(final)
+        except TusError:
+            await self._parts.storage.remove(lease)
+            raise
+        await lease.release()
+        try:
+            for part_id in dict.fromkeys(final.parts):
+                await self._pin(part_id, final.upload_id)
+            final, decision = await self._complete(final.upload_id, request)
+        except TusError:
+            await self._discard(final.upload_id)
+            raise
+        extras = Extras(headers=decision.headers) if decision is not None else Extras()
+        return Created(upload=final, extras=extras)
+
+    async def load_parts(self, final: Upload) -> list[Upload | None]:
+        """Load the records of the parts, in their order, repeats included."""
+        unique = list(dict.fromkeys(final.parts))
+        found: dict[UploadId, Upload | None] = {}
+        for start in range(0, len(unique), AT_ONCE):
+            batch = unique[start : start + AT_ONCE]
+            loads = await asyncio.gather(*map(self._parts.records.load, batch))
+            found.update(zip(batch, (upload for upload, _ in loads), strict=True))
+        return [found[part_id] for part_id in final.parts]
+
+    def part_finished(self, part_id: UploadId) -> None:
+        """Complete the final uploads that waited for this part, in the background."""
+        self._parts.crew.start_job(
+            self._complete_waiting(part_id), name=f"finals waiting for {part_id}"
+        )
+
+    async def _complete_waiting(self, part_id: UploadId) -> None:
+        for final_id in await self._parts.storage.pins(part_id):
+            await self.resume(final_id)
+
+    async def resume(self, final_id: UploadId) -> None:
+        """Do what a final upload still lacks, if it can be done now. Logs what fails."""
+        try:
+            final, _ = await self._parts.records.load(final_id)
+            if final is None or final.kind is not Kind.FINAL:
+                return
+            if final.status is Status.OPEN:
+                await self._complete(final_id, None)
+            elif final.is_complete and not final.assembled:
+                await self.assemble(final_id)
+        except TusError as error:
+            logger.warning("final upload %s waits: %s", final_id, error.message)
+
+    # --- steps ---------------------------------------------------------------------------
+
+    async def _pin(self, part_id: UploadId, final_id: UploadId) -> None:
+        """Pin one part under its lease, so that no removal can come in between."""
+        parts = self._parts
+        async with self._takeover.hold(Work(part_id)) as lease:
+            part, _ = await parts.records.load(part_id)
+            if lease is None or part is None or part.status.rank > Status.COMPLETE.rank:
+                raise PartNotFound
+            await parts.storage.pin(part_id, final_id, sync=parts.syncs)
+            if part.expires_at is not None:
+                await parts.records.commit(lease, part.next(expires_at=None), sync=parts.syncs)
+
+    async def _complete(
+        self, final_id: UploadId, request: RequestInfo | None
+    ) -> tuple[Upload, Decision | None]:
+        """Complete a final upload if all its parts are; give its record."""
+        parts = self._parts
+        work = Work(final_id)
+        async with self._takeover.hold(work) as lease:
+            final, _ = await parts.records.load(final_id)
+            if lease is None or final is None:
+                raise PartNotFound
+            found = [part for part in await self.load_parts(final) if part is not None]
+            whole = len(found) == len(final.parts) and all(part.is_complete for part in found)
+            if final.status is not Status.OPEN or not whole:
+                return final, None
+            total = check_parts(found, parts.now(), parts.limits) or 0
+            if final.length is None:
+                await parts.storage.check_space(total)
+            finished = self._finisher.finished(final, total)
+            # Its bytes lie in the parts, which are durable; the event waits for the assembly.
+            complete = replace(finished, event=EventState.NONE, synced=final.synced)
+            decision = await self._finisher.consent(work, complete, request)
+            work.phase = Phase.FINISHING
+            await parts.records.commit(lease, complete, sync=parts.syncs)
+        parts.crew.start_job(self._assemble_or_log(final_id), name=f"assembly of {final_id}")
+        return complete, decision
+
+    async def _assemble_or_log(self, final_id: UploadId) -> None:
+        try:
+            await self.assemble(final_id)
+        except TusError as error:
+            logger.warning("assembly of %s is put off: %s", final_id, error.message)
+
+    async def assemble(self, final_id: UploadId) -> None:
+        """Join the parts into one file, inside the kernel; then tell that it is finished."""
+        parts = self._parts
+        work = Work(final_id)
+        async with self._takeover.hold(work) as lease:
+            final, _ = await parts.records.load(final_id)
+            if lease is None or final is None or not final.is_complete or final.assembled:
+                return
+            whole = await self._join(work, lease, final)
+            if not whole:
+                return
+            work.phase = Phase.FINISHING
+            event_id = final.event_id
+            final = final.next(
+                assembled=True,
+                synced=final.offset if parts.syncs else 0,
+                event=EventState.PENDING if event_id else EventState.NONE,
+            )
+            await self._finisher.commit(lease, final)
+        await self._unpin(final)
+
+    async def _join(self, work: Work, lease: Lease, final: Upload) -> bool:
+        parts = self._parts
+        found = await self.load_parts(final)
+        pieces = [(part.upload_id, part.length or 0) for part in found if part is not None]
+        if len(pieces) != len(final.parts):
+            raise PartNotFound
+        if not await parts.storage.concat(lease, pieces, stop=lambda: work.stopped is not None):
+            return False
+        if parts.syncs:
+            await parts.storage.sync(final.upload_id)
+        return True
+
+    async def _unpin(self, final: Upload) -> None:
+        """Let the parts go: from now on they expire as other uploads do."""
+        for part_id in dict.fromkeys(final.parts):
+            await self._parts.storage.unpin(part_id, final.upload_id)
+            await self.let_expire(part_id)
+
+    async def let_expire(self, part_id: UploadId) -> None:
+        """Give a part that no final upload needs any more its time of expiry."""
+        parts = self._parts
+        async with self._takeover.hold_if_free(Work(part_id)) as lease:
+            if lease is None:
+                return  # The sweeper comes back to it.
+            part, _ = await parts.records.load(part_id)
+            if part is None or part.status.rank > Status.COMPLETE.rank:
+                return
+            if part.expires_at is None and not await self._remover.is_pinned(part):
+                expiry = expires_at(part.kind, part.status, parts.now(), parts.limits)
+                if expiry is not None:
+                    await parts.records.commit(lease, part.next(expires_at=expiry))
+
+    async def _discard(self, final_id: UploadId) -> None:
+        """Undo a final upload that could not be made."""
+        async with self._takeover.hold(Work(final_id)) as lease:
+            final, _ = await self._parts.records.load(final_id)
+            if lease is not None and final is not None:
+                await self._remover.erase(lease, final)
+
+
+def lengths(found: Sequence[Upload | None]) -> int | None:
+    """Give the sum of the lengths of parts; None while one is unknown."""
+    total = 0
+    for part in found:
+        if part is None or part.length is None:
+            return None
+        total += part.length
+    return total

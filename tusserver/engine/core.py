@@ -1,0 +1,198 @@
+"""The upload engine (floor 4): every verb of the protocol, without a word of HTTP.
+
+Each request runs as a task of the engine's own, so that a cancelled handler or a lost
+connection ends the body but never a commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from typing import TYPE_CHECKING, TypeVar
+
+from tusserver.body import ALGORITHMS, BodyEnd
+from tusserver.engine.append import Appender
+from tusserver.engine.concat import Concatenation
+from tusserver.engine.create import Creator
+from tusserver.engine.describe import Describer
+from tusserver.engine.events import Events
+from tusserver.engine.finish import Finisher
+from tusserver.engine.idle import IdleSync
+from tusserver.engine.lost import Lost
+from tusserver.engine.receive import Receiver
+from tusserver.engine.remove import Remover
+from tusserver.engine.sweeper import Sweeper
+from tusserver.engine.takeover import Takeover
+from tusserver.errors import ShuttingDown
+from tusserver.protocol.messages import Features
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+    from typing import Any
+
+    from tusserver.body import Body
+    from tusserver.engine.parts import EngineParts
+    from tusserver.ports import RequestInfo, Segment
+    from tusserver.protocol.messages import (
+        Append,
+        Appended,
+        Create,
+        Created,
+        Described,
+        Terminated,
+    )
+    from tusserver.upload import Upload, UploadId
+
+logger = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+
+STOP_SECONDS = 10.0
+
+
+class UploadEngine:
+    """Creates, fills, finishes, describes and removes uploads."""
+
+    def __init__(
+        self, parts: EngineParts, *, sweep_interval: float = 60.0, sweep_grace: float = 300.0
+    ) -> None:
+        """Put the engine together; nothing runs before `start`."""
+        self.parts = parts
+        self._closing = False
+        self._chores: list[asyncio.Task[None]] = []
+        self._takeover = Takeover(parts)
+        self._events = Events(parts)
+        self._remover = Remover(parts, self._takeover, self._events)
+        finisher = Finisher(parts, self._events)
+        concatenation = Concatenation(
+            parts,
+            takeover=self._takeover,
+            finisher=finisher,
+            remover=self._remover,
+            events=self._events,
+        )
+        finisher.concatenation = concatenation
+        self._idle = IdleSync(parts, self._takeover)
+        receiver = Receiver(parts, finisher, self._idle)
+        self._appender = Appender(parts, self._takeover, receiver, Lost(parts))
+        self._creator = Creator(
+            parts,
+            receiver=receiver,
+            remover=self._remover,
+            concatenation=concatenation,
+            events=self._events,
+        )
+        self._describer = Describer(parts, self._takeover, concatenation)
+        self.sweeper = Sweeper(
+            parts,
+            takeover=self._takeover,
+            remover=self._remover,
+            concatenation=concatenation,
+            events=self._events,
+            interval=sweep_interval,
+            grace=sweep_grace,
+        )
+
+    # --- life ----------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Answer other workers, and begin to sweep and to sync what falls idle."""
+        self.parts.mailbox.serve(self._takeover.answer)
+        for chore, name in ((self.sweeper.run(), "sweeper"), (self._idle.run(), "idle sync")):
+            self._chores.append(asyncio.create_task(chore, name=name))
+
+    def stop_bodies(self) -> None:
+        """Take no new work, and end all bodies: what they brought is committed."""
+        self._closing = True
+        self._events.close()
+        self.parts.slots.stop_all(BodyEnd.SHUTDOWN)
+
+    async def close(self) -> None:
+        """Stop, see commits through, sync what is open, and let go of everything."""
+        self.stop_bodies()
+        for chore in self._chores:
+            chore.cancel()
+        for chore in self._chores:
+            with suppress(asyncio.CancelledError):
+                await chore
+        await self.parts.crew.drain(timeout=STOP_SECONDS)
+        await self._idle.sync_everything()
+        await self.parts.mailbox.close()
+
+    # --- verbs ---------------------------------------------------------------------------
+
+    def features(self, *, base_path: str, trailers: bool) -> Features:
+        """Say what can really be done, on a connection that delivers trailers or does not."""
+        parts = self.parts
+        extensions = parts.extensions
+        if not parts.storage.can_concat:
+            extensions -= {"concatenation"}
+        if parts.limits.expire_after is None and parts.limits.expire_finished is None:
+            extensions -= {"expiration"}
+        return Features(
+            extensions=extensions,
+            algorithms=tuple(ALGORITHMS) if "checksum" in extensions else (),
+            max_size=parts.limits.max_size,
+            max_parts=parts.limits.max_parts,
+            trailers=trailers and "checksum" in extensions,
+            base_path=base_path,
+        )
+
+    async def create(
+        self,
+        command: Create,
+        body: Body,
+        *,
+        proceed: Callable[[], Awaitable[None]],
+        request: RequestInfo | None = None,
+    ) -> Created:
+        """Make an upload; see `Creator.create` for what may be raised."""
+        work = self._creator.create(command, body, proceed=proceed, request=request)
+        return await self._run(work, body)
+
+    async def append(
+        self,
+        command: Append,
+        body: Body,
+        *,
+        proceed: Callable[[], Awaitable[None]],
+        request: RequestInfo | None = None,
+    ) -> Appended:
+        """Store the body at the upload's offset; see `Appender.append`."""
+        work = self._appender.append(command, body, proceed=proceed, request=request)
+        return await self._run(work, body)
+
+    async def describe(self, upload_id: UploadId) -> Described:
+        """Tell where an upload is; see `Describer.describe`."""
+        return await self._describer.describe(upload_id)
+
+    async def content(self, upload_id: UploadId) -> tuple[Upload, list[Segment]]:
+        """Find the bytes of a finished upload; see `Describer.content`."""
+        return await self._describer.content(upload_id)
+
+    async def terminate(
+        self, upload_id: UploadId, *, request: RequestInfo | None = None
+    ) -> Terminated:
+        """Remove an upload; see `Remover.terminate`."""
+        return await self._run(self._remover.terminate(upload_id, request=request), None)
+
+    async def _run(self, work: Coroutine[Any, Any, _T], body: Body | None) -> _T:
+        """Run a request's work so that a cancelled handler ends the body, never a commit."""
+        if self._closing:
+            work.close()
+            raise ShuttingDown
+        task = self.parts.crew.start(work, name="request")
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if body is not None:
+                body.stop(BodyEnd.DISCONNECTED)
+            task.add_done_callback(_forget)
+            raise
+
+
+def _forget(task: asyncio.Task[Any]) -> None:
+    """Look at the outcome of work whose client has gone, so that asyncio does not complain."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logger.debug("%s ended after its client had gone: %s", task.get_name(), error)

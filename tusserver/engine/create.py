@@ -1,0 +1,158 @@
+"""POST: new uploads, with or without their first bytes (floor 4; tus 1.0.0, "Creation")."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from tusserver.body import BodyEnd, NoBody
+from tusserver.engine.finish import accepted
+from tusserver.engine.receive import Intake, ReceiveFailed
+from tusserver.engine.work import Work
+from tusserver.errors import ChecksumMismatch, LengthExceeded, TusError
+from tusserver.ports import Decision, Event, EventKind
+from tusserver.protocol.headers import format_metadata
+from tusserver.protocol.messages import Created
+from tusserver.protocol.rules import check_create, expires_at
+from tusserver.upload import Kind, Status, Upload, new_upload_id
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from tusserver.body import Body
+    from tusserver.engine.concat import Concatenation
+    from tusserver.engine.events import Events
+    from tusserver.engine.parts import EngineParts
+    from tusserver.engine.receive import Receiver
+    from tusserver.engine.remove import Remover
+    from tusserver.ports import Lease, RequestInfo
+    from tusserver.protocol.messages import Create
+
+
+class Creator:
+    """Serves POST."""
+
+    def __init__(
+        self,
+        parts: EngineParts,
+        *,
+        receiver: Receiver,
+        remover: Remover,
+        concatenation: Concatenation,
+        events: Events,
+    ) -> None:
+        """Use the engine's parts."""
+        self._parts = parts
+        self._receiver = receiver
+        self._remover = remover
+        self._concatenation = concatenation
+        self._events = events
+
+    async def create(
+        self,
+        command: Create,
+        body: Body,
+        *,
+        proceed: Callable[[], Awaitable[None]],
+        request: RequestInfo | None,
+    ) -> Created:
+        """Make an upload, and store its first bytes if the request brings some.
+
+        Raises: MaxSizeExceeded, LengthExceeded, StorageFull, StateUnavailable, Rejected,
+        HookFailed, ChecksumMismatch (nothing is created), and for a final upload what
+        `Concatenation.create` raises.
+        """
+        check_create(command, self._parts.limits)
+        upload, decision = await self._new_upload(command, request)
+        if command.parts:
+            created = await self._concatenation.create(command, upload, request=request)
+        else:
+            created = await self._create_single(
+                command, upload, body, proceed=proceed, request=request
+            )
+        self._events.tell(EventKind.POST_CREATE, created.upload, request)
+        headers = {**decision.headers, **created.extras.headers}
+        return replace(created, extras=replace(created.extras, headers=headers))
+
+    async def _new_upload(
+        self, command: Create, request: RequestInfo | None
+    ) -> tuple[Upload, Decision]:
+        """Make the record, and ask the application for its consent."""
+        parts, now = self._parts, self._parts.now()
+        kind = Kind.PARTIAL if command.partial else Kind.SINGLE
+        upload = Upload(
+            upload_id=new_upload_id(),
+            created_at=now,
+            length=None if command.parts else command.length,
+            epoch=parts.storage.epoch,
+            metadata=command.metadata,
+            kind=Kind.FINAL if command.parts else kind,
+            parts=tuple(part.upload_id for part in command.parts),
+            concat=command.concat,
+            assembled=not command.parts,
+            expires_at=expires_at(kind, Status.OPEN, now, parts.limits),
+        )
+        if not parts.hooks.wants(EventKind.PRE_CREATE):
+            return upload, Decision()
+        event_id = f"{upload.upload_id}-{EventKind.PRE_CREATE.value}"
+        event = Event(EventKind.PRE_CREATE, upload, event_id, request)
+        decision = accepted(await parts.hooks.before(event))
+        if decision.metadata is not None:
+            upload = replace(upload, metadata=format_metadata(decision.metadata))
+        return upload, decision
+
+    async def _create_single(
+        self,
+        command: Create,
+        upload: Upload,
+        body: Body,
+        *,
+        proceed: Callable[[], Awaitable[None]],
+        request: RequestInfo | None,
+    ) -> Created:
+        parts = self._parts
+        work = Work(upload.upload_id)
+        async with parts.slots.turn(work):
+            lease = await parts.storage.create(upload, sync=parts.strict)
+            try:
+                await self._add(lease, upload)
+                if not command.has_body and upload.length != 0:
+                    return Created(upload=upload)
+                if command.has_body:
+                    await proceed()
+                intake = Intake(
+                    work=work,
+                    lease=lease,
+                    record=upload,
+                    length=upload.length,
+                    body=body if command.has_body else NoBody(),
+                    checksum=command.checksum if command.has_body else None,
+                    request=request,
+                )
+                return await self._receive(intake, with_body=command.has_body)
+            finally:
+                await lease.release()
+
+    async def _add(self, lease: Lease, upload: Upload) -> None:
+        """Make the upload known; leave nothing behind if that fails."""
+        try:
+            await self._parts.records.add(upload)
+        except TusError:
+            await self._parts.storage.remove(lease)
+            raise
+
+    async def _receive(self, intake: Intake, *, with_body: bool) -> Created:
+        """Receive the first bytes. The upload exists: the client is to learn its URL.
+
+        Only what the client must correct, and what made nothing of an empty upload, is an error.
+        """
+        try:
+            result = await self._receiver.receive(intake)
+        except ReceiveFailed as failed:
+            refused = isinstance(failed.error, ChecksumMismatch | LengthExceeded)
+            if refused or not with_body:
+                await self._remover.erase(intake.lease, failed.record)
+                raise failed.error from failed
+            close = intake.body.end is not BodyEnd.COMPLETE
+            return Created(upload=failed.record, with_body=True, close=close)
+        return Created(upload=result.upload, with_body=with_body, extras=result.extras)

@@ -1,0 +1,86 @@
+"""HEAD, and what GET needs to know (floor 4; tus 1.0.0, "HEAD"). Neither takes a lease."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tusserver.errors import UploadNotFound
+from tusserver.protocol.messages import Described
+from tusserver.protocol.rules import check_exists
+from tusserver.upload import Kind, Status
+
+if TYPE_CHECKING:
+    from tusserver.engine.concat import Concatenation
+    from tusserver.engine.parts import EngineParts
+    from tusserver.engine.takeover import Takeover
+    from tusserver.ports import Holder, Segment
+    from tusserver.upload import Upload, UploadId
+
+
+class Describer:
+    """Serves HEAD and finds the bytes for GET."""
+
+    def __init__(
+        self, parts: EngineParts, takeover: Takeover, concatenation: Concatenation
+    ) -> None:
+        """Use the engine's parts."""
+        self._parts = parts
+        self._takeover = takeover
+        self._concatenation = concatenation
+
+    async def describe(self, upload_id: UploadId) -> Described:
+        """Tell where an upload is, so that a PATCH at that offset will succeed.
+
+        Raises: UploadNotFound, UploadLocked, StateUnavailable, StorageFault.
+        """
+        upload, holder = await self._find(upload_id)
+        if upload.is_complete:
+            served = upload.length if "download" in self._parts.extensions else None
+            return Described(
+                upload=upload, offset=upload.offset, length=upload.length, content_length=served
+            )
+        if upload.kind is Kind.FINAL:
+            return await self._describe_waiting(upload)
+        sight = await self._takeover.offset_for_head(upload, holder)
+        if sight.offset is not None:
+            return Described(upload=upload, offset=sight.offset, length=upload.length)
+        if holder is not None or self._parts.slots.holder(upload_id) is not None:
+            upload, _ = await self._find(upload_id)
+        return Described(upload=upload, offset=upload.offset, length=upload.length)
+
+    async def _describe_waiting(self, final: Upload) -> Described:
+        """Describe a final upload that waits for parts: no offset, the length once known."""
+        length = final.length
+        if length is None:
+            length = 0
+            for part in await self._concatenation.load_parts(final):
+                if part is None or part.length is None:
+                    return Described(upload=final, offset=None, length=None)
+                length += part.length
+        return Described(upload=final, offset=None, length=length)
+
+    async def content(self, upload_id: UploadId) -> tuple[Upload, list[Segment]]:
+        """Find the bytes of a finished upload, in one file or still in its parts.
+
+        Raises: UploadNotFound, also for an upload that is not finished.
+        """
+        upload, _ = await self._find(upload_id)
+        if not upload.is_complete:
+            raise UploadNotFound("The upload is not finished yet.")
+        storage = self._parts.storage
+        if upload.assembled:
+            return upload, [storage.segment(upload_id, upload.offset)]
+        segments = []
+        for part in await self._concatenation.load_parts(upload):
+            if part is None:
+                # The assembly was finished in this moment, and a part removed.
+                return upload, [storage.segment(upload_id, upload.offset)]
+            segments.append(storage.segment(part.upload_id, part.offset))
+        return upload, segments
+
+    async def _find(self, upload_id: UploadId) -> tuple[Upload, Holder | None]:
+        upload, holder = await self._parts.records.load(upload_id)
+        written = holder is not None or self._parts.slots.holder(upload_id) is not None
+        if upload is not None and written and upload.status is Status.OPEN:
+            return upload, holder  # What is being written does not expire.
+        return check_exists(upload, self._parts.now()), holder

@@ -1,0 +1,111 @@
+"""DELETE, and what else makes an upload go away (floor 4; tus 1.0.0, "Termination").
+
+Order: lease, removal mark in ledger and state, files, the record. A crash in between leaves
+the mark; start-up and sweeper finish what it says.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from tusserver.engine.finish import accepted
+from tusserver.engine.work import Phase, Work
+from tusserver.errors import PartPinned, UploadLocked, UploadNotFound
+from tusserver.ports import Decision, Event, EventKind
+from tusserver.protocol.messages import Terminated
+from tusserver.protocol.rules import check_exists
+from tusserver.upload import Kind, Status
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tusserver.engine.events import Events
+    from tusserver.engine.parts import EngineParts
+    from tusserver.engine.takeover import Takeover
+    from tusserver.ports import Lease, RequestInfo
+    from tusserver.upload import Upload, UploadId
+
+
+class Remover:
+    """Removes uploads, never under a running writer."""
+
+    def __init__(self, parts: EngineParts, takeover: Takeover, events: Events) -> None:
+        """Use the engine's parts."""
+        self._parts = parts
+        self._takeover = takeover
+        self._events = events
+
+    async def terminate(self, upload_id: UploadId, *, request: RequestInfo | None) -> Terminated:
+        """Stop a running append and remove the upload.
+
+        Raises: UploadNotFound, PartPinned, Rejected, HookFailed, UploadLocked.
+        """
+        upload = await self._find(upload_id)
+        await self._check_pins(upload)
+        # Whoever is appending is only disturbed once nothing stands against the removal.
+        async with self._hook_phase(upload_id):
+            await self._consent(upload, request)
+        work = Work(upload_id)
+        async with self._takeover.hold(work) as lease:
+            upload = await self._find(upload_id)
+            await self._check_pins(upload)
+            work.phase = Phase.FINISHING
+            if lease is None:
+                await self._parts.records.drop(upload_id)
+                raise UploadNotFound
+            await self.erase(lease, upload)
+        self._events.tell(EventKind.POST_TERMINATE, upload, request)
+        return Terminated()
+
+    async def erase(self, lease: Lease, upload: Upload) -> None:
+        """Remove an upload whatever its state. Holds the lease, which is gone afterwards."""
+        parts = self._parts
+        if upload.status is not Status.REMOVED:
+            upload = upload.next(status=Status.REMOVED)
+            await parts.records.commit(lease, upload)
+        await parts.storage.remove(lease)
+        await parts.records.drop(upload.upload_id)
+        if upload.kind is Kind.FINAL:
+            for part_id in set(upload.parts):
+                await parts.storage.unpin(part_id, upload.upload_id)
+
+    async def is_pinned(self, upload: Upload) -> bool:
+        """Tell whether a final upload that is not yet assembled needs this part."""
+        if upload.kind is not Kind.PARTIAL:
+            return False
+        parts = self._parts
+        for final_id in await parts.storage.pins(upload.upload_id):
+            final, _ = await parts.records.load(final_id)
+            alive = final is not None and final.status.rank <= Status.COMPLETE.rank
+            if final is not None and alive and not final.assembled:
+                return True
+            await parts.storage.unpin(upload.upload_id, final_id)
+        return False
+
+    async def _check_pins(self, upload: Upload) -> None:
+        if await self.is_pinned(upload):
+            raise PartPinned
+
+    async def _find(self, upload_id: UploadId) -> Upload:
+        upload, _ = await self._parts.records.load(upload_id)
+        return check_exists(upload, self._parts.now())
+
+    @asynccontextmanager
+    async def _hook_phase(self, upload_id: UploadId) -> AsyncIterator[None]:
+        asking = self._parts.slots.asking
+        if upload_id in asking:
+            raise UploadLocked
+        asking.add(upload_id)
+        try:
+            yield
+        finally:
+            asking.discard(upload_id)
+
+    async def _consent(self, upload: Upload, request: RequestInfo | None) -> None:
+        hooks = self._parts.hooks
+        if hooks.wants(EventKind.PRE_TERMINATE):
+            event_id = f"{upload.upload_id}-{EventKind.PRE_TERMINATE.value}"
+            event = Event(EventKind.PRE_TERMINATE, upload, event_id, request)
+            decision: Decision = await hooks.before(event)
+            accepted(decision)

@@ -1,0 +1,166 @@
+"""What keeps a store tidy (floor 4): expiry, and whatever a crash left half done.
+
+One process of a store sweeps. It trusts no clock jump: nothing is removed that has not been
+expired for five minutes of monotonic time in this process, and while wall and monotonic clock
+are apart by a minute a round is left out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from tusserver.engine.work import Work
+from tusserver.errors import TusError
+from tusserver.protocol.rules import is_expired
+from tusserver.upload import EventState, Kind, Status
+
+if TYPE_CHECKING:
+    from tusserver.engine.concat import Concatenation
+    from tusserver.engine.events import Events
+    from tusserver.engine.parts import EngineParts
+    from tusserver.engine.remove import Remover
+    from tusserver.engine.takeover import Takeover
+    from tusserver.upload import Upload, UploadId
+
+logger = logging.getLogger(__name__)
+
+PAGE = 500
+CHORE = "sweep"
+CLOCK_TOLERANCE = 60.0
+ORPHAN_AGE = 86_400.0
+ORPHANS_EVERY = 3_600.0
+MAX_EXPIRED = 100_000
+"""Expired uploads remembered between rounds; the others are seen again."""
+
+
+class Sweeper:
+    """Goes through all records again and again."""
+
+    def __init__(
+        self,
+        parts: EngineParts,
+        *,
+        takeover: Takeover,
+        remover: Remover,
+        concatenation: Concatenation,
+        events: Events,
+        interval: float,
+        grace: float,
+    ) -> None:
+        """Sweep every `interval` seconds; remove what was expired for `grace` seconds."""
+        self._parts = parts
+        self._takeover = takeover
+        self._remover = remover
+        self._concatenation = concatenation
+        self._events = events
+        self._interval = interval
+        self._grace = grace
+        self._seen: dict[UploadId, float] = {}
+        self._drift: float | None = None
+        self._orphans_at = parts.clock.monotonic() - ORPHANS_EVERY
+
+    async def run(self) -> None:
+        """Sweep for ever; the first round, at the start, finishes what a crash left."""
+        while True:
+            try:
+                await self.sweep()
+            except TusError as error:
+                logger.warning("sweeping was broken off: %s", error.message)
+            except Exception:
+                logger.exception("sweeping failed; it goes on with the next round")
+            await asyncio.sleep(self._interval)
+
+    async def sweep(self) -> int:
+        """Go through all records once; give the number of uploads removed."""
+        parts = self._parts
+        if not self._clocks_agree() or not await parts.storage.elect(CHORE):
+            return 0
+        removed, after = 0, None
+        while page := await parts.storage.scan(after, PAGE):
+            for upload in page:
+                removed += await self._tend(upload)
+            after = page[-1].upload_id
+            await asyncio.sleep(0)
+        if not parts.state.is_ledger:
+            removed += await self._sweep_state()
+        await self._sweep_orphans()
+        if removed:
+            logger.info("swept %d uploads", removed)
+        return removed
+
+    async def _sweep_state(self) -> int:
+        """Remove expired records of the state store that have no ledger any more."""
+        parts, removed = self._parts, 0
+        for upload_id in await parts.state.expired(parts.now(), PAGE):
+            upload, _ = await parts.records.load(upload_id)
+            if upload is None:
+                await parts.records.drop(upload_id)
+            else:
+                removed += await self._tend(upload)
+        return removed
+
+    async def _tend(self, upload: Upload) -> bool:
+        """Do what a record calls for; tell whether the upload was removed."""
+        if upload.status is Status.REMOVED:
+            return await self._remove(upload.upload_id)
+        if is_expired(upload, self._parts.now()):
+            return self._is_due(upload.upload_id) and await self._remove(upload.upload_id)
+        self._seen.pop(upload.upload_id, None)
+        if upload.event is EventState.PENDING:
+            self._events.deliver_soon(upload)
+        if upload.kind is Kind.FINAL and not upload.assembled:
+            if upload.status is not Status.INVALID:
+                await self._concatenation.resume(upload.upload_id)
+        elif upload.kind is Kind.PARTIAL and upload.expires_at is None:
+            if self._parts.limits.expire_after is not None:
+                await self._concatenation.let_expire(upload.upload_id)
+        return False
+
+    def _is_due(self, upload_id: UploadId) -> bool:
+        """Tell whether an upload has been seen expired for long enough."""
+        now = self._parts.clock.monotonic()
+        since = self._seen.get(upload_id)
+        if since is None:
+            if len(self._seen) < MAX_EXPIRED:
+                self._seen[upload_id] = now
+            since = now
+        return now - since >= self._grace
+
+    async def _remove(self, upload_id: UploadId) -> bool:
+        """Remove an upload that nobody is using, if it is still due when its lease is held."""
+        parts = self._parts
+        async with self._takeover.hold_if_free(Work(upload_id)) as lease:
+            if lease is None:
+                return False
+            upload, _ = await parts.records.load(upload_id)
+            if upload is None:
+                return False
+            due = upload.status is Status.REMOVED or is_expired(upload, parts.now())
+            if not due or await self._remover.is_pinned(upload):
+                return False
+            await self._remover.erase(lease, upload)
+        self._seen.pop(upload_id, None)
+        return True
+
+    def _clocks_agree(self) -> bool:
+        """Tell whether the wall clock went as the monotonic one since the last round."""
+        clock = self._parts.clock
+        drift = clock.now().timestamp() - clock.monotonic()
+        before, self._drift = self._drift, drift
+        if before is None or abs(drift - before) < CLOCK_TOLERANCE:
+            return True
+        self._seen.clear()
+        logger.warning(
+            "the clock jumped by %.0f s: this round of expiry is left out", drift - before
+        )
+        return False
+
+    async def _sweep_orphans(self) -> None:
+        now = self._parts.clock.monotonic()
+        if now - self._orphans_at >= ORPHANS_EVERY:
+            self._orphans_at = now
+            count = await self._parts.storage.sweep_orphans(older_than=ORPHAN_AGE)
+            if count:
+                logger.info("removed %d files that belonged to no upload", count)

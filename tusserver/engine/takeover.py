@@ -1,0 +1,233 @@
+"""Take-over: the newest request wins, a healthy append is not disturbed (floor 4).
+
+Within this process a holder is asked directly, in another one by a message. What decides is
+never the message but the storage's lease, which the kernel frees when its holder dies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tusserver.body import BodyEnd
+from tusserver.engine.work import FINISH_WAIT, LET_GO, Phase, Work
+from tusserver.errors import AppendSuperseded, ShuttingDown, UploadLocked
+from tusserver.ports import Answer, Outcome, Verb
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tusserver.engine.parts import EngineParts
+    from tusserver.ports import Holder, Lease
+    from tusserver.upload import Upload, UploadId
+
+logger = logging.getLogger(__name__)
+
+SILENCE = 0.2
+"""Seconds without a byte after which HEAD may end an append."""
+LOOK_LIMIT = 0.5
+"""Seconds that HEAD waits for silence at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What a look at a running append found."""
+
+    offset: int | None
+    """The committed offset of an append that goes on; None: read the record (again)."""
+
+
+_RECORD = Sight(None)
+_FREE = Answer(Outcome.FREE)
+
+
+class Takeover:
+    """Finds out about, stops, and succeeds the holders of uploads."""
+
+    def __init__(self, parts: EngineParts) -> None:
+        """Use the engine's parts."""
+        self._parts = parts
+
+    # --- taking the turn -----------------------------------------------------------------
+
+    @asynccontextmanager
+    async def hold(self, work: Work) -> AsyncIterator[Lease | None]:
+        """Take the turn in this process, then the lease; None if there is no data file.
+
+        The holder is asked to stop, wherever it is. Raises: UploadLocked, AppendSuperseded.
+        """
+        async with self._parts.slots.turn(work):
+            lease = await self._parts.storage.lease(
+                work.upload_id,
+                on_contended=lambda holder: self._push_out(work.upload_id, holder),
+                timeout=LET_GO,
+            )
+            try:
+                _check_wanted(work)
+                yield lease
+            finally:
+                if lease is not None:
+                    await lease.release()
+
+    @asynccontextmanager
+    async def hold_if_free(self, work: Work) -> AsyncIterator[Lease | None]:
+        """Take turn and lease only if nobody has them; None if somebody does."""
+        slots = self._parts.slots
+        if slots.holder(work.upload_id) is not None:
+            yield None
+            return
+        async with slots.turn(work):
+            try:
+                lease = await self._parts.storage.lease(
+                    work.upload_id, on_contended=_leave_alone, timeout=0.0
+                )
+            except UploadLocked:
+                lease = None
+            try:
+                yield lease
+            finally:
+                if lease is not None:
+                    await lease.release()
+
+    async def _push_out(self, upload_id: UploadId, holder: Holder | None) -> None:
+        """Ask the holder in another process to stop. Raises: UploadLocked while a hook runs."""
+        if holder is None or holder.mailbox == self._parts.mailbox.name:
+            return
+        answer = await self._ask(holder, Verb.STOP, upload_id)
+        if answer is not None and answer.outcome is Outcome.BUSY:
+            raise UploadLocked
+
+    async def _ask(self, holder: Holder, verb: Verb, upload_id: UploadId) -> Answer | None:
+        """Ask another worker; while it finishes the upload, wait for the outcome."""
+        ask = self._parts.mailbox.ask
+        answer = await ask(holder.mailbox, verb, upload_id, timeout=LET_GO)
+        if answer is not None and answer.outcome is Outcome.FINISHING:
+            answer = await ask(holder.mailbox, Verb.WAIT, upload_id, timeout=FINISH_WAIT)
+        if answer is None:
+            logger.warning(
+                "upload %s: process %d holds it since %s and does not answer; if it is stopped or "
+                "its disk hangs, end it: its lock is freed at once",
+                upload_id,
+                holder.pid,
+                holder.since.isoformat(timespec="seconds"),
+            )
+        return answer
+
+    # --- finding out -----------------------------------------------------------------------
+
+    async def offset_for_append(self, upload: Upload, holder: Holder | None) -> Sight:
+        """Find the true offset for a PATCH; a running append commits and goes on.
+
+        Raises: UploadLocked while a hook runs or when the holder does not answer.
+        """
+        work = self._parts.slots.holder(upload.upload_id)
+        if work is not None:
+            return await self._tell(work)
+        if holder is None or holder.mailbox == self._parts.mailbox.name:
+            return _RECORD
+        return _sight(await self._ask(holder, Verb.TELL, upload.upload_id))
+
+    def has_moved(self, upload_id: UploadId) -> bool:
+        """Tell whether a running append of this process stored bytes since its last commit."""
+        work = self._parts.slots.holder(upload_id)
+        return work is not None and work.progress is not None and work.progress.uncommitted
+
+    async def offset_for_head(self, upload: Upload, holder: Holder | None) -> Sight:
+        """Find the true offset for a HEAD: a silent append is ended, a flowing one commits.
+
+        Raises: UploadLocked when the holder does not answer in time.
+        """
+        work = self._parts.slots.holder(upload.upload_id)
+        if work is not None:
+            return await self._look(work)
+        if holder is None or holder.mailbox == self._parts.mailbox.name:
+            return _RECORD
+        answer = await self._ask(holder, Verb.LOOK, upload.upload_id)
+        if answer is not None and answer.outcome is Outcome.BUSY:
+            return _RECORD  # A pre-hook runs: HEAD is answered from the record.
+        return _sight(answer)
+
+    async def _tell(self, work: Work) -> Sight:
+        if work.phase is Phase.HOOK:
+            raise UploadLocked
+        if work.is_finishing:
+            await _outcome(work)
+        if work.progress is None or work.phase is not Phase.RECEIVING:
+            return _RECORD
+        return Sight(await work.progress.commit_now(at_once=True))
+
+    async def _look(self, work: Work) -> Sight:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + LOOK_LIMIT
+        while work.phase is Phase.RECEIVING and work.progress is not None:
+            silent = work.progress.silent_for()
+            if silent >= SILENCE:
+                work.stop(BodyEnd.SUPERSEDED)
+                if not await work.wait(LET_GO) and not work.is_finishing:
+                    raise UploadLocked
+                break
+            left = deadline - loop.time()
+            if left <= 0:
+                return Sight(await work.progress.commit_now(at_once=False))
+            if await work.wait(min(SILENCE - silent, left)):
+                return _RECORD
+        if work.is_finishing:
+            await _outcome(work)
+        return _RECORD
+
+    # --- answering other processes -----------------------------------------------------------
+
+    async def answer(self, verb: Verb, upload_id: UploadId) -> Answer:
+        """Answer what another worker asks about an upload that this one holds."""
+        work = self._parts.slots.holder(upload_id)
+        if work is None:
+            return _FREE
+        if verb is Verb.WAIT:
+            return Answer(Outcome.FREE if await work.wait(FINISH_WAIT) else Outcome.BUSY)
+        if work.is_finishing or work.phase is Phase.HOOK:
+            return _busy(work)
+        if verb is Verb.STOP:
+            return await _let_go(work)
+        try:
+            sight = await (self._tell(work) if verb is Verb.TELL else self._look(work))
+        except UploadLocked:
+            return Answer(Outcome.BUSY)
+        return _FREE if sight.offset is None else Answer(Outcome.RUNNING, sight.offset)
+
+
+async def _let_go(work: Work) -> Answer:
+    work.stop(BodyEnd.SUPERSEDED)
+    if await work.wait(LET_GO):
+        return _FREE
+    return _busy(work)
+
+
+def _busy(work: Work) -> Answer:
+    return Answer(Outcome.FINISHING if work.is_finishing else Outcome.BUSY)
+
+
+async def _outcome(work: Work) -> None:
+    """Wait for what comes of an upload that is being finished."""
+    if not await work.wait(FINISH_WAIT):
+        raise UploadLocked
+
+
+def _sight(answer: Answer | None) -> Sight:
+    if answer is None or answer.outcome in {Outcome.BUSY, Outcome.FINISHING}:
+        raise UploadLocked
+    return Sight(answer.offset) if answer.outcome is Outcome.RUNNING else _RECORD
+
+
+def _check_wanted(work: Work) -> None:
+    """Give up a turn that somebody newer asked for before it had begun."""
+    if work.stopped is BodyEnd.SHUTDOWN:
+        raise ShuttingDown
+    if work.stopped is not None:
+        raise AppendSuperseded
+
+
+async def _leave_alone(_holder: Holder | None) -> None:
+    """Let the holder go on."""

@@ -58,7 +58,11 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Checksum:
-    """The announced digest of one body; `digest` is None when a trailer will bring it."""
+    """The announced digest of one body.
+
+    When a trailer will bring it, `digest` is None and `algorithm` empty: the trailer, a value
+    of `Upload-Checksum`, names both.
+    """
 
     algorithm: str
     digest: bytes | None
@@ -102,7 +106,11 @@ class Create:
     """POST on the creation URL. All its faults are raised by the parser."""
 
     length: int | None
-    """None: deferred, or the sum of the parts of a final upload."""
+    """None: deferred, or the sum of the parts of a final upload.
+
+    A final upload's own `Upload-Length`, if it was sent, stands here unchecked: who knows the
+    parts compares it with their sum, and refuses it if it differs (LengthConflict).
+    """
     metadata: str = ""
     partial: bool = False
     parts: tuple[Part, ...] = ()

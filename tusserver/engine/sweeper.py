@@ -58,6 +58,7 @@ class Sweeper:
         self._interval = interval
         self._grace = grace
         self._seen: dict[UploadId, float] = {}
+        self._seen_before: dict[UploadId, float] = {}
         self._drift: float | None = None
         self._orphans_at = parts.clock.monotonic() - ORPHANS_EVERY
 
@@ -78,6 +79,7 @@ class Sweeper:
         if not self._clocks_agree() or not await parts.storage.elect(CHORE):
             return 0
         removed, after = 0, None
+        self._seen_before, self._seen = self._seen, {}
         while page := await parts.storage.scan(after, PAGE):
             for upload in page:
                 removed += await self._tend(upload)
@@ -107,25 +109,21 @@ class Sweeper:
             return await self._remove(upload.upload_id)
         if is_expired(upload, self._parts.now()):
             return self._is_due(upload.upload_id) and await self._remove(upload.upload_id)
-        self._seen.pop(upload.upload_id, None)
         if upload.event is EventState.PENDING:
             self._events.deliver_soon(upload)
         if upload.kind is Kind.FINAL and not upload.assembled:
-            if upload.status is not Status.INVALID:
-                await self._concatenation.resume(upload.upload_id)
-        elif upload.kind is Kind.PARTIAL and upload.expires_at is None:
-            if self._parts.limits.expire_after is not None:
-                await self._concatenation.let_expire(upload.upload_id)
+            await self._concatenation.resume(upload.upload_id)
+        expires = self._parts.limits.expire_after is not None
+        if upload.kind is Kind.PARTIAL and upload.expires_at is None and expires:
+            await self._concatenation.let_expire(upload.upload_id)
         return False
 
     def _is_due(self, upload_id: UploadId) -> bool:
         """Tell whether an upload has been seen expired for long enough."""
         now = self._parts.clock.monotonic()
-        since = self._seen.get(upload_id)
-        if since is None:
-            if len(self._seen) < MAX_EXPIRED:
-                self._seen[upload_id] = now
-            since = now
+        since = self._seen_before.get(upload_id, now)
+        if len(self._seen) < MAX_EXPIRED:
+            self._seen[upload_id] = since
         return now - since >= self._grace
 
     async def _remove(self, upload_id: UploadId) -> bool:
@@ -141,7 +139,6 @@ class Sweeper:
             if not due or await self._remover.is_pinned(upload):
                 return False
             await self._remover.erase(lease, upload)
-        self._seen.pop(upload_id, None)
         return True
 
     def _clocks_agree(self) -> bool:

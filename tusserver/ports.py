@@ -92,6 +92,12 @@ class Storage(Protocol):
     All methods raise `StorageFault` for a fault of the disk and log what to do about it.
     """
 
+    async def open(self) -> None:
+        """Make or check the store. Raises: ConfigError, StorageFault."""
+
+    async def close(self) -> None:
+        """Let go of files and threads; leases are released before."""
+
     @property
     def store_id(self) -> str:
         """Give the random id of this store."""
@@ -298,6 +304,9 @@ class Mailbox(Protocol):
     @property
     def name(self) -> str:
         """Give the name under which other workers reach this one."""
+
+    async def open(self) -> None:
+        """Make the mailbox; the store is open already."""
 
     async def ask(
         self, mailbox: str, verb: Verb, upload_id: UploadId, *, timeout: float

@@ -97,7 +97,13 @@ class UploadEngine:
     # --- life ----------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Answer other workers, and begin to sweep and to sync what falls idle."""
+        """Open the store, answer other workers, begin to sweep and to sync what falls idle.
+
+        Raises: ConfigError, StorageFault, StateUnavailable.
+        """
+        await self.parts.storage.open()
+        await self.parts.mailbox.open()
+        await self.parts.state.attach(self.parts.storage.store_id)
         self.parts.mailbox.serve(self._takeover.answer)
         for chore, name in ((self.sweeper.run(), "sweeper"), (self._idle.run(), "idle sync")):
             self._chores.append(asyncio.create_task(chore, name=name))
@@ -119,6 +125,8 @@ class UploadEngine:
         await self.parts.crew.drain(timeout=STOP_SECONDS)
         await self._idle.sync_everything()
         await self.parts.mailbox.close()
+        await self.parts.state.close()
+        await self.parts.storage.close()
 
     # --- verbs ---------------------------------------------------------------------------
 

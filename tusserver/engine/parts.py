@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tusserver.engine.crew import Crew
 from tusserver.engine.work import Slots
+from tusserver.options import WebOptions
 from tusserver.ports import EventKind
 from tusserver.upload import Durability, Kind, Limits
 
@@ -31,6 +32,8 @@ class EngineParts:
     limits: Limits = field(default_factory=Limits)
     durability: Durability = Durability.NORMAL
     extensions: frozenset[str] = frozenset()
+    web: WebOptions = field(default_factory=WebOptions)
+    """Not the engine's own: the web floor reads it from the engine it serves."""
     crew: Crew = field(default_factory=Crew)
     slots: Slots = field(default_factory=Slots)
 

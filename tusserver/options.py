@@ -1,0 +1,23 @@
+"""What the operator decides about HTTP (floor 2): carried by the engine, read by the web floor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebOptions:
+    """How uploads are served over HTTP; times in seconds."""
+
+    body_timeout: float = 60.0
+    """Seconds without a byte after which a body is ended."""
+    cache_control: str = "private, no-cache"
+    """`Cache-Control` of downloads."""
+    public_url: str | None = None
+    """The creation URL as clients see it, with a trailing slash; None: path-absolute URLs."""
+    cors_origins: tuple[str, ...] = ("*",)
+    """Origins of browser pages that may use the server; `*` for all."""
+    cors_credentials: bool = False
+    """Whether browsers may send cookies and the like."""
+    cors_headers: tuple[str, ...] = ()
+    """Request headers that pages may send beside those of tus."""

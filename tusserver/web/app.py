@@ -1,0 +1,59 @@
+"""The aiohttp application of an engine (floor 5): mount it anywhere, or serve it alone."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from tusserver.web.handlers import TusHandlers
+from tusserver.web.interim import hold_continue
+from tusserver.web.paths import TAIL
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from tusserver.engine.core import UploadEngine
+
+
+def tus_app(engine: UploadEngine) -> web.Application:
+    """Make an application for `app.add_subapp("/files/", tus_app(engine))`.
+
+    It starts the engine with the host's start-up and closes it with its clean-up.
+    """
+    handlers = TusHandlers(engine)
+    app = web.Application()
+    # A sub-application mounted at /files/ also gets /files: never a redirect, which would
+    # turn a POST into a GET.
+    for path in ("", "/" + TAIL):
+        app.router.add_route("*", path, handlers.handle, expect_handler=hold_continue)
+
+    async def start(_app: web.Application) -> None:
+        await engine.start()
+
+    async def stop_bodies(_app: web.Application) -> None:
+        engine.stop_bodies()
+
+    async def close(_app: web.Application) -> None:
+        await engine.close()
+
+    app.on_startup.append(start)
+    app.on_shutdown.append(stop_bodies)
+    app.on_cleanup.append(close)
+    return app
+
+
+@web.middleware
+async def plain_errors(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Answer what lies beside the base path in the words of the other errors."""
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        if error.status < HTTPStatus.BAD_REQUEST:
+            raise
+        text = "not_found: Nothing is served at this path.\n"
+        headers = {"Tus-Resumable": "1.0.0", "X-Content-Type-Options": "nosniff"}
+        return web.Response(status=error.status, text=text, headers=headers)

@@ -1,0 +1,219 @@
+"""One request through the house (floor 5): head, command, engine, result, response.
+
+Nothing of a body is read before the checks have passed. This is the handler edge: the one
+place below which no exception passes.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, assert_never
+
+from aiohttp import web
+
+from tusserver.errors import InternalError, TusError
+from tusserver.ports import RequestInfo
+from tusserver.protocol.dialect import choose_dialect
+from tusserver.protocol.messages import (
+    Append,
+    Create,
+    Describe,
+    Discover,
+    Discovered,
+    Download,
+    Head,
+    Headers,
+    Terminate,
+)
+from tusserver.web.cors import CorsPolicy, check_origin, preflight_headers, response_headers
+from tusserver.web.download import send_upload
+from tusserver.web.interim import check_expectation, send_continue
+from tusserver.web.paths import base_path_of, segment_of
+from tusserver.web.server import can_trail, check_host, forget_tail
+from tusserver.web.stream import StreamBody
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from tusserver.engine.core import UploadEngine
+    from tusserver.ports import Segment
+    from tusserver.protocol.dialect import Dialect
+    from tusserver.protocol.messages import Command, Features, Reply, Result
+    from tusserver.upload import UploadId
+
+logger = logging.getLogger(__name__)
+
+
+class TusHandlers:
+    """Serves the creation URL and the uploads below it."""
+
+    def __init__(self, engine: UploadEngine) -> None:
+        """Serve `engine`, with the options it carries."""
+        self._engine = engine
+        self._options = options = engine.parts.web
+        self._cors = CorsPolicy(
+            origins=options.cors_origins,
+            credentials=options.cors_credentials,
+            extra_headers=options.cors_headers,
+        )
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Serve any request below the base path. Never raises but when it is cancelled."""
+        base_path = base_path_of(request)
+        head = read_head(request, base_path)
+        dialect = choose_dialect(head)
+        features = self._engine.features(base_path=base_path, trailers=head.can_trail)
+        exchange = _Exchange(request, head, dialect, features, self._cors_headers(request))
+        try:
+            check_host(request)
+            check_origin(
+                self._cors,
+                request.headers.get("Origin"),
+                method=dialect.method(head),
+                own_origin=f"{request.scheme}://{request.host}",
+            )
+            command = dialect.parse(head, features)
+            check_expectation(request)
+            return await self._serve(command, exchange)
+        except TusError as error:
+            reply = dialect.fail(error, features=features, head=head)
+            _log_failure(request, reply, error)
+        except Exception:
+            logger.exception("%s %s failed", request.method, request.path)
+            reply = dialect.fail(InternalError(), features=features, head=head)
+        return exchange.respond(reply)
+
+    async def _serve(self, command: Command, exchange: _Exchange) -> web.StreamResponse:
+        if isinstance(command, Download):
+            return await self._download(command, exchange)
+        if not (isinstance(command, Append | Create) and command.checksum is not None):
+            forget_tail(exchange.request)
+        result = await self._execute(command, exchange)
+        reply = exchange.dialect.reply(
+            result,
+            features=exchange.features,
+            locate=lambda upload_id: self._locate(upload_id, exchange.features.base_path),
+            head=exchange.head,
+        )
+        return exchange.respond(reply)
+
+    async def _execute(self, command: Command, exchange: _Exchange) -> Result:
+        engine, request = self._engine, exchange.request
+        match command:
+            case Discover():
+                return Discovered(features=exchange.features)
+            case Create():
+                return await engine.create(
+                    command,
+                    self._body(request),
+                    proceed=exchange.proceed,
+                    request=exchange.info,
+                )
+            case Append():
+                return await engine.append(
+                    command,
+                    self._body(request),
+                    proceed=exchange.proceed,
+                    request=exchange.info,
+                )
+            case Describe():
+                return await engine.describe(command.upload_id)
+            case Terminate():
+                return await engine.terminate(command.upload_id, request=exchange.info)
+            case Download():
+                raise InternalError
+            case _:
+                assert_never(command)
+
+    async def _download(self, command: Download, exchange: _Exchange) -> web.StreamResponse:
+        upload, segments = await self._engine.content(command.upload_id)
+
+        async def reopen() -> list[Segment]:
+            return (await self._engine.content(command.upload_id))[1]
+
+        return await send_upload(
+            exchange.request,
+            upload,
+            segments,
+            cache_control=self._options.cache_control,
+            headers={"Tus-Resumable": "1.0.0", **exchange.cors},
+            reopen=reopen,
+        )
+
+    def _body(self, request: web.Request) -> StreamBody:
+        return StreamBody(request, idle_timeout=self._options.body_timeout)
+
+    def _locate(self, upload_id: UploadId, base_path: str) -> str:
+        return f"{self._options.public_url or base_path}{upload_id}"
+
+    def _cors_headers(self, request: web.Request) -> Mapping[str, str]:
+        origin = request.headers.get("Origin")
+        make = preflight_headers if request.method == "OPTIONS" else response_headers
+        return make(self._cors, origin)
+
+
+@dataclass(frozen=True, slots=True)
+class _Exchange:
+    """One request and what its answer needs."""
+
+    request: web.Request
+    head: Head
+    dialect: Dialect
+    features: Features
+    cors: Mapping[str, str]
+
+    @property
+    def info(self) -> RequestInfo:
+        """Describe the request to hooks."""
+        request = self.request
+        return RequestInfo(
+            method=self.dialect.method(self.head),
+            uri=request.path_qs,
+            remote=request.remote or "",
+            headers=tuple(request.headers.items()),
+        )
+
+    @property
+    def proceed(self) -> Callable[[], Awaitable[None]]:
+        """Give what lets a waiting client send its body."""
+        return lambda: send_continue(self.request)
+
+    def respond(self, reply: Reply) -> web.Response:
+        """Turn a reply into aiohttp's response."""
+        headers = {**self.cors, **dict(reply.headers)}
+        response = web.Response(
+            status=reply.status,
+            reason=reply.reason,
+            body=reply.body.encode() if reply.body else None,
+            headers=headers,
+        )
+        if reply.close:
+            response.force_close()
+        return response
+
+
+def read_head(request: web.Request, base_path: str) -> Head:
+    """Give the head of a request as the dialects see it."""
+    chunked = "chunked" in request.headers.get("Transfer-Encoding", "").lower()
+    return Head(
+        method=request.method,
+        segment=segment_of(request, base_path),
+        headers=Headers(request.headers.items()),
+        content_length=None if chunked else request.content_length or 0,
+        can_trail=can_trail(request),
+    )
+
+
+def _log_failure(request: web.Request, reply: Reply, error: TusError) -> None:
+    """Log what the operator may have to act on; clients' own faults are theirs to read."""
+    level = logging.WARNING if reply.status >= 500 else logging.DEBUG  # noqa: PLR2004
+    logger.log(
+        level,
+        "%s %s: %d %s: %s",
+        request.method,
+        request.path,
+        reply.status,
+        error.code,
+        error.message,
+    )

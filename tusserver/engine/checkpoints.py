@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tusserver.body import BodyEnd
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from tusserver.body import Body
     from tusserver.engine.parts import EngineParts
     from tusserver.ports import Lease, RequestInfo
-    from tusserver.upload import Limits, Upload
+    from tusserver.upload import Limits, Upload, UploadId
 
 logger = logging.getLogger(__name__)
 
@@ -51,15 +52,20 @@ class Checkpoints:
         limits: Limits,
         body: Body,
         held_back: bool,
+        late_fault: Callable[[UploadId], None],
         request: RequestInfo | None,
     ) -> None:
-        """Start at the record's offset; `held_back`: nothing is committed before the end."""
+        """Start at the record's offset; `held_back`: nothing is committed before the end.
+
+        `late_fault` is told of a sync that failed when the append had ended without it.
+        """
         self._parts = parts
         self._lease = lease
         self._length = length
         self._limits = limits
         self._body = body
         self._held_back = held_back
+        self._late_fault = late_fault
         self._request = request
         self._loop = asyncio.get_running_loop()
         self._lock = asyncio.Lock()
@@ -69,7 +75,7 @@ class Checkpoints:
         self._sync_task: asyncio.Task[None] | None = None
         self._telling = False
         self._synced_at = self._committed_at = self._told_at = self._loop.time()
-        self._committed = self._settled = False
+        self._committed = self._settled = self._ended = False
         self.record = record
         """The last committed record."""
         self.position = record.offset
@@ -141,7 +147,7 @@ class Checkpoints:
     async def _run(self, step: Callable[[], Awaitable[None]]) -> None:
         """Run one step alone; an error ends the body and is kept for the append's answer."""
         async with self._lock:
-            if self.error is not None:
+            if self.error is not None or self._ended:
                 return
             try:
                 await step()
@@ -190,7 +196,10 @@ class Checkpoints:
             raise
 
     async def fall_back(self) -> None:
-        """Commit that only what was synced before is known to be there: a sync failed."""
+        """Commit that only what was synced before is known to be there: a sync failed.
+
+        Raises what the commit raises: then the ledger still has the version before.
+        """
         if self.record.offset > self.record.synced:
             fallen = after_fault(self.record)
             await self._parts.records.commit(self._lease, fallen)
@@ -212,24 +221,18 @@ class Checkpoints:
         try:
             await self._parts.storage.sync(self.record.upload_id)
         except StorageFault as error:
-            async with self._lock:
-                self._fail(error)
-                await self._fall_back_or_log()
+            await self._run(partial(self._fall_back_for, error))
+            if self._ended:
+                self._late_fault(self.record.upload_id)
         else:
             await self._run(lambda: self._commit_synced(offset))
         finally:
             self._synced_at = self._loop.time()
             self._sync_task = None
 
-    async def _fall_back_or_log(self) -> None:
-        try:
-            await self.fall_back()
-        except TusError:
-            logger.exception(
-                "upload %s: the fall to %d is not recorded",
-                self.record.upload_id,
-                self.record.synced,
-            )
+    async def _fall_back_for(self, error: StorageFault) -> None:
+        await self.fall_back()
+        raise error
 
     async def _commit_synced(self, offset: int) -> None:
         upload = after_sync(self.record, synced=offset)
@@ -262,22 +265,41 @@ class Checkpoints:
             self._timer = None
 
     async def settle(self) -> None:
-        """Wait for commits and syncs in flight; nothing is started by itself afterwards."""
+        """Wait for the commit in flight; none is started by itself afterwards."""
         self._settled = True
         self._cancel_timer()
-        while (running := self._task or self._sync_task) is not None:
-            await asyncio.wait([running])
+        while self._task is not None:
+            await asyncio.wait([self._task])
             # The callback that forgets the task runs in the loop's next turn.
             await asyncio.sleep(0)
 
-    async def close(self) -> None:
+    async def commit_rest(self) -> None:
         """Commit what is in the file, after the last write has returned.
 
         Also an empty PATCH is a sign of life: it slides the expiry.
         """
         await self.settle()
-        if not self._held_back:
-            await self._run(lambda: self._commit_record(self._next_record()))
+        await self._run(lambda: self._commit_record(self._next_record()))
+
+    async def end(self) -> None:
+        """Let nothing be committed from here on but what the caller commits; safe to repeat.
+
+        A sync in flight goes on without the append: the idle sync comes back to the upload.
+        """
+        await self.settle()
+        async with self._lock:
+            self._ended = True
+
+    async def sync_outcome(self) -> None:
+        """Wait for a background sync in flight: its failure is told to no other sync.
+
+        Raises: StorageFault.
+        """
+        while self._sync_task is not None:
+            await asyncio.wait([self._sync_task])
+            await asyncio.sleep(0)
+        if self.error is not None:
+            raise self.error
 
     def discard(self) -> None:
         """Forget the bytes of an append whose checksum did not hold."""

@@ -56,6 +56,8 @@ class Finisher:
             work, self.finished(checkpoints.record, length), request, checkpoints=checkpoints
         )
         work.phase = Phase.FINISHING
+        await checkpoints.sync_outcome()
+        await checkpoints.end()
         await parts.storage.trim(lease, length)
         if parts.syncs:
             try:
@@ -116,7 +118,7 @@ class Finisher:
         if upload.kind is Kind.PARTIAL or not hooks.wants(EventKind.PRE_FINISH):
             return _GO_ON
         if checkpoints is not None:
-            await checkpoints.close()
+            await checkpoints.commit_rest()
             if checkpoints.error is not None:
                 raise checkpoints.error
         work.phase = Phase.HOOK

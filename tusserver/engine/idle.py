@@ -43,6 +43,16 @@ class IdleSync:
         if unsynced and self._parts.syncs:
             self._dirty[upload.upload_id] = self._parts.clock.monotonic()
 
+    def fall_back_soon(self, upload_id: UploadId) -> None:
+        """Let an upload fall back to what was synced: a sync failed after its append."""
+        self._parts.crew.start_job(self._fall_back(upload_id), name=f"fall of {upload_id}")
+
+    async def _fall_back(self, upload_id: UploadId) -> None:
+        async with self._takeover.hold(Work(upload_id)) as lease:
+            upload, _ = await self._parts.records.load(upload_id)
+            if lease is not None and upload is not None and upload.status is Status.OPEN:
+                await self._parts.records.commit(lease, after_fault(upload))
+
     async def run(self) -> None:
         """Look for idle uploads for ever."""
         while True:

@@ -113,6 +113,7 @@ class Receiver:
         except TusError as error:
             raise ReceiveFailed(error, checkpoints.record) from error
         finally:
+            await checkpoints.end()
             self._idle.note(checkpoints.record)
         if failure is not None:
             raise ReceiveFailed(failure, result.upload)
@@ -139,7 +140,7 @@ class Receiver:
             return await self._finisher.finish(
                 intake.work, intake.lease, checkpoints, intake.request
             )
-        await checkpoints.close()
+        await checkpoints.commit_rest()
         if checkpoints.error is not None:
             raise checkpoints.error
         return Appended(upload=checkpoints.record)
@@ -153,6 +154,7 @@ class Receiver:
             limits=limits,
             body=intake.body,
             held_back=intake.checksum is not None,
+            late_fault=self._idle.fall_back_soon,
             request=intake.request,
         )
 

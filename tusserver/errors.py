@@ -325,3 +325,5 @@ class ConfigError(TusError):
         """Name the setting, its value and the reason."""
         super().__init__(f"{key}={value}: {reason}")
         self.key = key
+        self.value = value
+        self.reason = reason

@@ -316,5 +316,6 @@ def test_parts_that_cannot_be_joined_are_refused(parts, error):
 
 @pytest.mark.clause("CAT-15")
 def test_a_sum_beyond_63_bits_is_too_large_without_any_limit():
+    assert rules.check_parts([part(MAX_INTEGER)], NOW, NO_LIMITS) == MAX_INTEGER
     with pytest.raises(errors.MaxSizeExceeded):
         rules.check_parts([part(MAX_INTEGER), part(1)], NOW, NO_LIMITS)

@@ -109,7 +109,7 @@ class Create:
     """None: deferred, or the sum of the parts of a final upload.
 
     A final upload's own `Upload-Length`, if it was sent, stands here unchecked: who knows the
-    parts compares it with their sum, and refuses it if it differs (LengthConflict).
+    parts compares it with their sum, and refuses it if it differs (400).
     """
     metadata: str = ""
     partial: bool = False

@@ -32,7 +32,7 @@ class Dialect(Protocol):
         *,
         features: Features,
         locate: Callable[[UploadId], str],
-        head: Head | None = None,
+        head: Head,
     ) -> Reply:
         """Turn a result into a reply."""
 

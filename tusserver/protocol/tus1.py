@@ -157,7 +157,7 @@ class Tus1:
         *,
         features: Features,
         locate: Callable[[UploadId], str],
-        head: Head | None = None,
+        head: Head,
     ) -> Reply:
         """Turn a result into a reply; `locate` gives the URL of an upload.
 
@@ -178,8 +178,7 @@ class Tus1:
                 return _reply(204, fields, extras=result.extras)
             case Described():
                 fields = _describe_upload(result)
-                is_head = head is not None and head.method == "HEAD"
-                if is_head and result.content_length is not None:
+                if head.method == "HEAD" and result.content_length is not None:
                     fields.append(("Content-Length", str(result.content_length)))
                 return _reply(200, fields)
             case Terminated():

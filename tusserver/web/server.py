@@ -1,0 +1,350 @@
+"""The program's own connections (floor 5): aiohttp's, with faults answered in tus's words.
+
+Source: RFC 9112 (messages, connections), tus 1.0.0, "Checksum" (checksum-trailer). What a
+connection of this class adds to aiohttp's: errors of the parser and of handlers are answered
+as every other error is; the trailers of chunked bodies can be read; a client that ends its
+sending early can still read the answer; a malformed body ends at once.
+
+Nothing here changes what aiohttp's parser sees. Beside documented names it is told by
+`parser_gave_up`, which looks at a private name and does without it where that is missing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from functools import partial
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import HttpVersion11, web, web_protocol
+
+from tusserver.errors import InternalError, RequestMalformed
+from tusserver.protocol.dialect import choose_dialect
+from tusserver.protocol.messages import Features, Head, Headers
+from tusserver.web.trailers import Framing, Trailers
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from aiohttp import StreamReader
+    from aiohttp.abc import AbstractStreamWriter
+    from aiohttp.http import RawRequestMessage
+
+    _RequestFactory = Callable[
+        [
+            RawRequestMessage,
+            StreamReader,
+            web.RequestHandler,
+            AbstractStreamWriter,
+            asyncio.Task[None],
+        ],
+        web.BaseRequest,
+    ]
+
+
+logger = logging.getLogger(__name__)
+
+MAX_FIELD_SIZE = 1_048_576
+"""The longest header field: `Upload-Concat` with 10,000 absolute URLs fits, in bytes."""
+
+MAX_HEADERS = 128
+"""The most header fields of one request. Their sum is limited by `trailers.MAX_HEAD`."""
+
+KEEPALIVE_TIMEOUT = 75.0
+"""Seconds that an idle connection, or the head of a request, may take."""
+
+LINGERING_TIME = 10.0
+"""Seconds for which a refused client may go on sending before the connection is closed."""
+
+_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.v]+\]|[0-9A-Za-z\-._~!$&'()*+,;=%]*)(?::[0-9]*)?")
+
+# What aiohttp puts in the place of a message that its parser refused.
+_REFUSED_MESSAGE = getattr(web_protocol, "ERROR", None)
+
+
+class TusConnection(web.RequestHandler):
+    """One connection of the program's own server."""
+
+    __slots__ = (
+        "_answered",
+        "_client_done",
+        "_content",
+        "_framing",
+        "_linger_for",
+        "_refusing",
+        "trailers",
+    )
+
+    def __init__(
+        self,
+        server: web.Server,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        lingering_time: float,
+        **settings: Any,
+    ) -> None:
+        """Take aiohttp's own settings."""
+        super().__init__(server, loop=loop, lingering_time=lingering_time, **settings)
+        self._linger_for = lingering_time
+        self._framing = Framing()
+        self._content: StreamReader | None = None
+        self._answered = True
+        self._refusing = False
+        self._client_done: asyncio.Future[None] | None = None
+        self.trailers: Trailers | None = None
+        """The trailers of the request that is being served; None if they cannot be had."""
+
+    def begin(self, content: StreamReader) -> None:
+        """Note that the next message of this connection becomes a request."""
+        self._content = content
+        self._answered = False
+        self.trailers = self._framing.next()
+        self._check_parser()
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes from the network."""
+        if self._refusing:
+            # Read, so that the refusal can reach a client which still sends.
+            return
+        if data:
+            self._framing.feed(data)
+            if self._framing.is_too_long:
+                logger.info("The head of a request was too long: the connection is closed.")
+                self._refusing = True
+                self.force_close()
+                return
+        super().data_received(data)
+        self._check_parser()
+
+    def _check_parser(self) -> None:
+        """End the body that is being received if the parser gave it up."""
+        content = self._content
+        if content is not None and parser_gave_up(self, content):
+            self._refusing = True
+            self._end_body(web.RequestPayloadError("malformed chunk"))
+
+    def _end_body(self, error: Exception) -> None:
+        content = self._content
+        if content is not None and not content.is_eof() and content.exception() is None:
+            content.set_exception(error)
+
+    def eof_received(self) -> bool | None:  # type: ignore[override]
+        """Take the client's FIN: it may still wait for an answer (RFC 9112 section 9.6)."""
+        self._end_body(ConnectionResetError("the client ended the connection"))
+        self._tell_done()
+        if self._answered or self.ssl_context is not None:
+            return None
+        self.close()
+        return True
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Take the end of the connection."""
+        super().connection_lost(exc)
+        # A body that is only read to be thrown away has no request any more that aiohttp tells.
+        self._end_body(ConnectionResetError("the connection was lost"))
+        self._tell_done()
+
+    def close(self) -> None:
+        """Close the connection once the request that is being served has been answered."""
+        super().close()
+        self._tell_done()
+
+    def _tell_done(self) -> None:
+        if self._client_done is not None and not self._client_done.done():
+            self._client_done.set_result(None)
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Send what is left of a response."""
+        try:
+            return await super().finish_response(request, resp, start_time)
+        finally:
+            self._answered = True
+            if self._content is not None and self._content.is_eof():
+                self._content = None
+                self.trailers = None
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what the parser refused, or what no handler caught; closes the connection.
+
+        Raises: ConnectionError when an answer has begun, or the client has gone.
+        """
+        if isinstance(exc, ConnectionError):
+            raise exc
+        error: RequestMalformed | InternalError
+        if status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            logger.info("Malformed request from %s: %a", request.remote, _shortened(message))
+            self._refusing = True
+            error = RequestMalformed()
+        else:
+            logger.error("%s %s failed", request.method, request.path, exc_info=exc or True)
+            error = InternalError()
+        if request.writer.output_size > 0:
+            raise ConnectionError("an answer has begun: no other can be sent")
+        head = Head(method=request.method, segment=None, headers=Headers(request.headers.items()))
+        reply = choose_dialect(head).fail(error, features=_NO_FEATURES, head=head)
+        response = _LastResponse(
+            self.linger if self._refusing else None,
+            status=reply.status,
+            reason=reply.reason,
+            headers=reply.headers,
+            body=reply.body.encode() or None,
+        )
+        response.force_close()
+        return response
+
+    async def linger(self) -> None:
+        """Say that no more is sent, and wait a while until the client sends no more either.
+
+        Closing with unread bytes would reset the connection, and the answer could be lost.
+        """
+        transport = self.transport
+        if transport is None or not transport.can_write_eof():
+            return
+        transport.write_eof()
+        self._client_done = asyncio.get_running_loop().create_future()
+        await asyncio.wait([self._client_done], timeout=self._linger_for)
+
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        """Log what aiohttp did not expect, but no client's fault."""
+        if not isinstance(kw.get("exc_info"), (ConnectionError, web.RequestPayloadError)):
+            super().log_exception(*args, **kw)
+
+
+class _LastResponse(web.Response):
+    """The last response of a connection."""
+
+    def __init__(self, after: Callable[[], Awaitable[None]] | None, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._after = after
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        await super().write_eof(data)
+        if self._after is not None:
+            await self._after()
+
+
+class TusServer(web.Server):
+    """Makes the connections of the program's own server."""
+
+    def __init__(
+        self,
+        handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+        *,
+        request_factory: _RequestFactory,
+        **settings: Any,
+    ) -> None:
+        """Serve requests with `handler`; `settings` are those of aiohttp's RequestHandler."""
+        loop = asyncio.get_running_loop()
+        super().__init__(handler, request_factory=self._begin, loop=loop)
+        self._make = request_factory
+        self._new = partial(TusConnection, self, loop=loop, **settings)
+
+    def __call__(self) -> TusConnection:
+        """Make the protocol of a new connection."""
+        return self._new()
+
+    def _begin(
+        self,
+        message: RawRequestMessage,
+        payload: StreamReader,
+        protocol: web.RequestHandler,
+        writer: AbstractStreamWriter,
+        task: asyncio.Task[None],
+    ) -> web.BaseRequest:
+        if message is _REFUSED_MESSAGE:
+            # It says HTTP/1.0, and the answer would too.
+            message = message._replace(version=HttpVersion11)
+        if isinstance(protocol, TusConnection):
+            protocol.begin(payload)
+        return self._make(message, payload, protocol, writer, task)
+
+
+class TusRunner(web.AppRunner):
+    """Runs an application on connections of the program's own class."""
+
+    def __init__(
+        self,
+        app: web.Application,
+        *,
+        shutdown_timeout: float = 60.0,
+        access_log: logging.Logger | None = None,
+        keepalive_timeout: float = KEEPALIVE_TIMEOUT,
+        lingering_time: float = LINGERING_TIME,
+    ) -> None:
+        """Times are in seconds; requests are logged to `access_log`, if any."""
+        super().__init__(app, handle_signals=False, shutdown_timeout=shutdown_timeout)
+        self._settings = {
+            "access_log": access_log,
+            # Bytes are stored as they come; the parser must not count other ones.
+            "auto_decompress": False,
+            "keepalive_timeout": keepalive_timeout,
+            "lingering_time": lingering_time,
+            "max_field_size": MAX_FIELD_SIZE,
+            "max_headers": MAX_HEADERS,
+            # aiohttp's Python parser holds an incomplete header line against this one.
+            "max_line_size": MAX_FIELD_SIZE,
+            "tcp_keepalive": True,
+        }
+
+    async def _make_server(self) -> TusServer:
+        stock = await super()._make_server()
+        return TusServer(
+            stock.request_handler, request_factory=stock.request_factory, **self._settings
+        )
+
+
+def can_trail(request: web.BaseRequest) -> bool:
+    """Tell whether the trailers of this request would be delivered."""
+    return trailers_of(request) is not None
+
+
+def trailers_of(request: web.BaseRequest) -> Trailers | None:
+    """Give the trailers of the request that is being served; None on a host's own runner."""
+    connection = request.protocol
+    return connection.trailers if isinstance(connection, TusConnection) else None
+
+
+def forget_tail(request: web.BaseRequest) -> None:
+    """Keep no trailers of a request that needs none."""
+    trailers = trailers_of(request)
+    if trailers is not None:
+        trailers.forget()
+
+
+def check_host(request: web.BaseRequest) -> None:
+    """Refuse a request without exactly one valid `Host` (RFC 9112 section 3.2).
+
+    Raises: RequestMalformed.
+    """
+    hosts = request.headers.getall("Host", ())
+    if not hosts and request.version < HttpVersion11:
+        return
+    if len(hosts) != 1 or _HOST.fullmatch(hosts[0]) is None:
+        raise RequestMalformed("A request must have exactly one valid header Host.")
+
+
+def parser_gave_up(connection: web.RequestHandler, content: StreamReader) -> bool:
+    """Tell whether aiohttp's parser refused the rest of a body, without a word to the body.
+
+    What follows a body is queued only after its end: anything queued before that is the
+    parser's complaint. Always False where the queue cannot be seen: then silence ends the body.
+    """
+    return not content.is_eof() and bool(getattr(connection, "_messages", None))
+
+
+_NO_FEATURES = Features(extensions=frozenset())
+
+
+def _shortened(message: str | None) -> str:
+    """Give one short line of what the parser said, which may quote what a stranger sent."""
+    return " ".join((message or "").split())[:200]

@@ -1,0 +1,87 @@
+"""The fixtures that all tests share: directories, servers, state stores."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.redis_fixture import redis_server, start_redis
+from tests.support.server import MOUNTED, PROGRAM, TusServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["redis_server", "start_redis"]
+
+_SERVERS = pytest.StashKey[list[TusServer]]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
+    """Show the logs of the servers with a test that failed."""
+    report = yield
+    if report.failed:
+        for number, server in enumerate(item.stash.get(_SERVERS, [])):
+            name = f"log of server {number} (port {server.port})"
+            report.sections.append((name, server.log[-8000:]))
+    return report
+
+
+def watch(request: pytest.FixtureRequest, server: TusServer) -> TusServer:
+    """Have the log of a server shown if the test that asks for it fails."""
+    request.node.stash.setdefault(_SERVERS, []).append(server)
+    return server
+
+
+@pytest.fixture
+def upload_dir() -> Iterator[Path]:
+    """A short path: unix sockets lie below it, and their addresses hold 107 characters."""
+    path = Path(tempfile.mkdtemp(prefix="tus-"))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def make_server(request: pytest.FixtureRequest) -> Iterator[Callable[..., TusServer]]:
+    """Start servers: `make_server(*flags, upload_dir=, state=, mode=)`; they end with the test.
+
+    One that logged a traceback fails the test, unless the test sets `server.may_fail`.
+    """
+    servers: list[TusServer] = []
+    with ExitStack() as stack:
+
+        def make(*flags: str, **options) -> TusServer:
+            server = stack.enter_context(TusServer(*flags, **options))
+            servers.append(server)
+            return watch(request, server)
+
+        yield make
+        for server in servers:
+            server.check_log()
+
+
+@pytest.fixture(scope="module", params=[PROGRAM, MOUNTED])
+def module_server(request: pytest.FixtureRequest) -> Iterator[TusServer]:
+    """One server for the tests of a module: the program, and then mounted in an application."""
+    with TusServer(mode=request.param) as server:
+        yield server
+        server.check_log()
+
+
+@pytest.fixture
+def server(request: pytest.FixtureRequest, module_server: TusServer) -> TusServer:
+    """The server of the module, both ways; its log is shown if the test fails."""
+    return watch(request, module_server)
+
+
+@pytest.fixture(params=["local", "redis"])
+def state_url(request: pytest.FixtureRequest) -> str:
+    """What `--state` is given: the ledger, and a real Redis."""
+    if request.param == "local":
+        return "local"
+    return request.getfixturevalue("redis_server").url

@@ -1,0 +1,185 @@
+"""Real server processes: the program itself, or an application that tus is mounted into."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAM = "program"
+MOUNTED = "mounted"
+MODULES = {PROGRAM: "tusserver", MOUNTED: "tests.support.host"}
+START_SECONDS = 15.0
+STOP_SECONDS = 15.0
+
+_LISTENS = re.compile(r"http://127\.0\.0\.1:([0-9]+)(/\S*)")
+_MEMORY = re.compile(r"^VmRSS:\s+([0-9]+) kB$", re.MULTILINE)
+
+
+class TusServer:
+    """One server process on 127.0.0.1, from its making until `close`.
+
+    After `kill` or `terminate` it can be started again: same port, same directory. `flags` are
+    those of the command line; `--reserve 0` is given unless they say otherwise. Without an
+    `upload_dir` it has one of its own, deleted with it.
+    """
+
+    def __init__(
+        self,
+        *flags: str,
+        upload_dir: Path | None = None,
+        state: str = "local",
+        mode: str = PROGRAM,
+        environment: dict[str, str] | None = None,
+    ) -> None:
+        self.mode = mode
+        self.state = state
+        # Not below pytest's own folders: the address of a unix socket holds 107 characters.
+        self._folder = Path(tempfile.mkdtemp(prefix="tus-"))
+        self.upload_dir = upload_dir or self._folder / "uploads"
+        self.port = 0
+        self.url = ""
+        """The creation URL."""
+        self.may_fail = False
+        """Whether tracebacks in the log are what the test is about."""
+        self._flags = flags
+        self._environment = environment or {}
+        self._log = self._folder / "log"
+        self._process: subprocess.Popen[bytes] | None = None
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # --- life
+
+    def start(self) -> None:
+        """Start it; return when it listens."""
+        assert not self.is_running, "it runs already"
+        length_before = self._log.stat().st_size if self._log.exists() else 0
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command(),
+                cwd=ROOT,
+                env=self._variables(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while (found := _LISTENS.search(self.log[length_before:])) is None:
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.kill()
+                raise RuntimeError(f"the server did not start:\n{self.log[-4000:]}")
+            time.sleep(0.01)
+        self.port = int(found[1])
+        self.url = found[0]
+
+    def _command(self) -> list[str]:
+        command = [sys.executable, "-m", MODULES[self.mode], "--host", "127.0.0.1"]
+        command += ["--port", str(self.port), "--upload-dir", str(self.upload_dir)]
+        command += ["--state", self.state]
+        if "--reserve" not in self._flags:
+            command += ["--reserve", "0"]
+        return [*command, *self._flags]
+
+    def _variables(self) -> dict[str, str]:
+        own = {name: value for name, value in os.environ.items() if "TUSSERVER_" not in name}
+        return own | {"PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "error"} | self._environment
+
+    def kill(self) -> None:
+        """Kill it with SIGKILL; all its connections die with it."""
+        self._end(signal.SIGKILL)
+
+    def terminate(self) -> int:
+        """Stop it in an orderly way (SIGTERM); give its exit status."""
+        return self._end(signal.SIGTERM)
+
+    def suspend(self) -> None:
+        """Stop the process (SIGSTOP): its connections and locks stay, it does nothing."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a suspended process go on (SIGCONT)."""
+        self.process.send_signal(signal.SIGCONT)
+
+    def close(self) -> None:
+        """End it and delete what is its own. Does nothing the second time."""
+        self.kill()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _end(self, how: signal.Signals) -> int:
+        if self._process is None:
+            return 0
+        self._process.send_signal(how)
+        try:
+            return self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+            raise
+        finally:
+            self._process = None
+
+    # --- looking at it
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """Give the running process."""
+        assert self._process is not None, "the server does not run"
+        return self._process
+
+    @property
+    def is_running(self) -> bool:
+        """Tell whether the process is there, suspended or not."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """Give the process id."""
+        return self.process.pid
+
+    @property
+    def log(self) -> str:
+        """Give everything it has printed and logged, over all its lives."""
+        return self._log.read_text(errors="replace") if self._log.exists() else ""
+
+    def check_log(self) -> None:
+        """Prove that nothing went wrong that nobody looked at."""
+        if not self.may_fail:
+            assert "Traceback (most recent call last)" not in self.log, self.log[-8000:]
+
+    def rss(self) -> int:
+        """Give the memory that the process holds now, in bytes."""
+        status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
+        found = _MEMORY.search(status)
+        assert found is not None, status
+        return int(found[1]) * 1024
+
+    def data_file(self, url: str) -> Path:
+        """Give the file that holds the bytes of the upload with this URL."""
+        upload_id = url.rstrip("/").rpartition("/")[2]
+        return self.upload_dir / upload_id[:2] / upload_id

@@ -16,7 +16,6 @@ from tusserver.state.redis import RedisState
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
-
     from pathlib import Path
 
     from tusserver.ports import StateStore, Storage
@@ -72,7 +71,7 @@ class LocalBench:
 
     @classmethod
     @asynccontextmanager
-    async def opened(cls, directory: Path) -> AsyncIterator[Self]:
+    async def opened(cls, _directory: Path) -> AsyncIterator[Self]:
         bench = cls()
         await bench.state.attach(STORE_ID)
         yield bench

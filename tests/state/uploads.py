@@ -25,8 +25,11 @@ def due(seconds: float) -> datetime:
 
 
 upload_ids = st.from_regex(r"[0-9a-f]{32}", fullmatch=True).map(UploadId)
+# Hypothesis wants the bounds without a zone.
 moments = st.datetimes(
-    min_value=datetime(1971, 1, 1), max_value=datetime(2999, 1, 1), timezones=st.just(UTC)
+    min_value=datetime(1971, 1, 1),  # noqa: DTZ001
+    max_value=datetime(2999, 1, 1),  # noqa: DTZ001
+    timezones=st.just(UTC),
 )
 
 

@@ -31,7 +31,7 @@ from tusserver.upload import UploadId, is_upload_id
 
 if TYPE_CHECKING:
     from builtins import list as list_of
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Coroutine, Iterable, Sequence
     from datetime import datetime
 
     from tusserver.upload import Upload
@@ -122,10 +122,9 @@ class RedisState:
         Gives nothing when the settings may not be read.
         """
         try:
-            async with asyncio.timeout(self._patience):
-                replies = await self._send(
-                    [("CONFIG GET", "appendonly"), ("CONFIG GET", "maxmemory-policy")]
-                )
+            replies = await self._supervise(
+                self._send([("CONFIG GET", "appendonly"), ("CONFIG GET", "maxmemory-policy")])
+            )
         except (RedisError, OSError):
             return []
         settings = {name: value for reply in replies for name, value in _pairs(reply)}
@@ -267,26 +266,51 @@ class RedisState:
 
     async def _execute(self, *commands: Command) -> list_of[Any]:
         """Send commands in one round trip; give their replies. Raises: StateUnavailable."""
-        task = asyncio.create_task(self._exchange(commands))
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
-        return await asyncio.shield(task)
-
-    async def _exchange(self, commands: Sequence[Command]) -> list_of[Any]:
         try:
-            async with asyncio.timeout(self._patience):
-                replies = await self._send(commands)
-                if any(isinstance(reply, NoScriptError) for reply in replies):
-                    # Redis forgot the scripts: a restart, a fail-over, SCRIPT FLUSH.
-                    await self._send([("SCRIPT LOAD", script) for script in _SHA])
-                    replies = await self._send(commands)
-            for reply in replies:
-                if isinstance(reply, RedisError):
-                    raise reply
+            replies = await self._supervise(self._exchange(commands))
         except (RedisError, OSError) as exc:
             self._complaints.failed(exc)
             raise StateUnavailable from exc
         self._complaints.answered()
+        return replies
+
+    async def _supervise(self, exchange: Coroutine[Any, Any, list_of[Any]]) -> list_of[Any]:
+        """Run an exchange in a task that only running out of patience can cancel.
+
+        Raises: TimeoutError, and what the exchange raises.
+        """
+        task = asyncio.create_task(exchange)
+        self._running.add(task)
+        alarm = asyncio.get_running_loop().call_later(self._patience, self._give_up, task)
+        task.add_done_callback(lambda _: alarm.cancel())
+        task.add_done_callback(self._ended)
+        await asyncio.wait((task,))
+        if task.cancelled():
+            raise TimeoutError
+        return task.result()
+
+    def _give_up(self, task: asyncio.Task[list_of[Any]]) -> None:
+        # Again until it is obeyed: `asyncio.wait_for`, through which redis-py sends, loses a
+        # cancellation that comes just when the sending is done (Python 3.11).
+        if not task.done():
+            task.cancel()
+            asyncio.get_running_loop().call_later(0.05, self._give_up, task)
+
+    def _ended(self, task: asyncio.Task[list_of[Any]]) -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            # Who asked may have been cancelled: then nobody else looks at the exception.
+            task.exception()
+
+    async def _exchange(self, commands: Sequence[Command]) -> list_of[Any]:
+        replies = await self._send(commands)
+        if any(isinstance(reply, NoScriptError) for reply in replies):
+            # Redis forgot the scripts: a restart, a fail-over, SCRIPT FLUSH.
+            await self._send([("SCRIPT LOAD", script) for script in _SHA])
+            replies = await self._send(commands)
+        for reply in replies:
+            if isinstance(reply, RedisError):
+                raise reply
         return replies
 
     async def _send(self, commands: Sequence[Command]) -> list_of[Any]:

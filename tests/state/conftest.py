@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol, Self, cast
 
 import pytest
 
-from tests.support.redis_fixture import need_redis_server, redis_server, start_redis
+from tests.support.redis_fixture import need_redis_server
 from tests.support.redis_server import RedisServer, free_port
 from tusserver.ports import Peek
 from tusserver.state.local import LocalState
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from tusserver.ports import StateStore, Storage
     from tusserver.upload import Upload, UploadId
-
-__all__ = ["redis_server", "start_redis"]
 
 STORE_ID = "store-of-the-tests"
 

@@ -146,16 +146,18 @@ async def test_a_redis_that_is_not_there_is_given_up_in_time(caplog):
     assert caplog.text.count("is it running, and is the address right?") == 1
 
 
-async def test_a_redis_that_was_down_for_a_moment_is_waited_for(state, redis_server):
+async def test_a_redis_that_was_down_for_a_moment_is_waited_for(start_redis):
+    server = start_redis(appendfsync="always")
     upload = make_upload()
-    await state.add(upload)
-    redis_server.kill()
+    async with opened(server.url) as state:
+        await state.add(upload)
+        server.kill()
 
-    reading = asyncio.create_task(state.get(upload.upload_id))
-    await asyncio.sleep(0.05)
-    await asyncio.to_thread(redis_server.start)
+        reading = asyncio.create_task(state.get(upload.upload_id))
+        await asyncio.sleep(0.05)
+        await asyncio.to_thread(server.start)
 
-    assert await reading == upload
+        assert await reading == upload
 
 
 async def test_a_full_redis_is_unavailable_for_writes_and_still_reads_and_drops(

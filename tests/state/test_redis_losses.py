@@ -25,18 +25,21 @@ async def saved(state, **fields):
 
 
 @pytest.mark.parametrize("how", ["restart", "kill"])
-async def test_a_record_survives_the_server(state, redis_server, how):
+async def test_a_record_survives_the_server(start_redis, how):
+    server = start_redis(appendfsync="always")
+    state = RedisState(server.url)
     upload = await saved(state, expires_at=due(-1))
 
     if how == "restart":
-        redis_server.restart()
+        server.restart()
     else:
-        redis_server.kill()
-        redis_server.start()
+        server.kill()
+        server.start()
 
     assert await state.get(upload.upload_id) == upload
     assert await state.expired(NOW, 10) == [upload.upload_id]
     await state.save(upload.next(offset=60))
+    await state.close()
 
 
 async def test_a_flushed_redis_takes_records_back(state, redis_server):
@@ -164,7 +167,7 @@ async def test_an_index_entry_without_a_record_is_named_as_due_and_not_listed(st
     redis_server.cli("DEL", f"tus:{{{lost.upload_id}}}")
 
     assert await state.expired(NOW, 10) == [lost.upload_id]
-    assert await state.list(None, 1) == [there]
+    assert await state.list(None, 10) == [there]
     assert redis_server.cli("ZRANGE", "tus:ids", 0, -1) == [there.upload_id]
 
     await state.delete(lost.upload_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import shutil
 import signal
 import socket
@@ -48,6 +49,7 @@ class RedisServer:
         } | options
         self._process: subprocess.Popen[bytes] | None = None
         self._paused = False
+        atexit.register(self.stop)
         self.start()
 
     def __enter__(self) -> Self:
@@ -102,11 +104,16 @@ class RedisServer:
         """End it and delete its directory. Does nothing the second time."""
         # Nothing is kept, so nothing is to be waited for: SIGTERM is refused while Redis
         # writes its first append-only file.
+        atexit.unregister(self.stop)
         self._end(signal.SIGKILL)
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def kill(self) -> None:
-        """Kill it (SIGKILL); the directory stays, `start` goes on from there."""
+        """Kill it (SIGKILL); the directory stays, `start` goes on from there.
+
+        With `appendfsync everysec` Redis answers before it has written while a sync is under
+        way, so that up to two seconds may be lost: use "always" where nothing may be.
+        """
         self._end(signal.SIGKILL)
 
     def restart(self) -> None:

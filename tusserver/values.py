@@ -232,8 +232,10 @@ def is_redis_url(text: str) -> bool:
         port = url.port
     except ValueError:
         return False
+    if url.fragment or "@" in url.query:  # a password that was not encoded
+        return False
     if url.scheme == "unix":
-        return len(url.path) > 1
+        return len(url.path) > 1 and not url.hostname
     is_redis = url.scheme in {"redis", "rediss"} and bool(url.hostname) and port != 0
     return is_redis and _DATABASE.fullmatch(url.path) is not None
 

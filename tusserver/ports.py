@@ -153,11 +153,11 @@ class Storage(Protocol):
     ) -> int:
         """Write the body at `offset`, at most `window` bytes; give the number stored.
 
-        Reads on past the window only far enough to learn whether the body is longer (the rest is
-        never stored): the caller compares. Positional writes only. All writes have returned when
-        this returns, also when it is cancelled or raises.
+        Positional writes only. All writes have returned when this returns, also when it is
+        cancelled or raises; what `progress` was told stays true then.
 
-        Raises: StorageFull, StorageFault; what `progress` was told stays true.
+        Raises: LengthExceeded (the body goes on past the window; what fitted is stored),
+        StorageFull, StorageFault. The body was stopped (REFUSED) before.
         """
 
     async def sync(self, upload_id: UploadId) -> None:
@@ -210,8 +210,16 @@ class Storage(Protocol):
     async def resign(self, chore: str) -> None:
         """Let another process do the chore."""
 
-    async def sweep_orphans(self, *, older_than: float) -> int:
-        """Delete unlocked files with no valid ledger, untouched for so many seconds; count them."""
+    async def sweep_orphans(
+        self,
+        *,
+        older_than: float,
+        known: Callable[[UploadId], Awaitable[bool]] | None = None,
+    ) -> int:
+        """Delete unlocked files with no valid ledger, untouched for so many seconds; count them.
+
+        Nothing is deleted of an upload that is `known` to the state store and not removed.
+        """
 
 
 # --- state --------------------------------------------------------------------------------

@@ -1,0 +1,207 @@
+"""The ledger's file: read by anybody, written by who holds the lease (floor 4)."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from typing import TYPE_CHECKING
+
+from tusserver.errors import StateConflict, StoreMismatch
+from tusserver.storage.files import (
+    DATA_MODE,
+    read_file,
+    sync_directory,
+    write_all,
+    write_file,
+)
+from tusserver.storage.ledger import (
+    BLANK,
+    FIXED_AT,
+    HOLDER_AT,
+    SECTOR,
+    Ledger,
+    LedgerError,
+    LedgerForeign,
+    fixed_part,
+    format_holder,
+    format_ledger,
+    format_slot,
+    parse_holder,
+    parse_ledger,
+    slot_at,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tusserver.ports import Holder
+    from tusserver.storage.ledger import Fixed
+    from tusserver.upload import Upload, UploadId
+
+logger = logging.getLogger(__name__)
+
+READS = 5
+"""Attempts to read a ledger while it is being written; a crash's damage stays."""
+READ_PAUSE = 0.001
+MAX_COMPLAINTS = 10_000
+
+
+class LedgerReader:
+    """Reads the ledgers of one store. Its methods block and raise OSError too."""
+
+    def __init__(self, store_id: str) -> None:
+        """Know the store whose records are ours."""
+        self._store_id = store_id
+        self._complained: set[UploadId] = set()
+
+    def read(self, path: Path, upload_id: UploadId) -> tuple[Ledger | None, Holder | None]:
+        """Read ledger and holder; no ledger if there is none, or none that is valid (logged once).
+
+        Raises: StoreMismatch for a valid ledger that is not ours.
+        """
+        ledger: Ledger | None = None
+        for attempt in range(READS):
+            data = read_file(path)
+            if data is None:
+                return None, None
+            try:
+                ledger = parse_ledger(data, upload_id=upload_id, store_id=self._store_id)
+            except LedgerForeign as exc:
+                self._complain(upload_id, "%s: not ours to use: %s", path, exc)
+                raise StoreMismatch from exc
+            except LedgerError as exc:
+                self._complain(
+                    upload_id,
+                    "%s holds no valid record: %s; the upload is unknown unless the state store "
+                    "knows it",
+                    path,
+                    exc,
+                )
+                return None, None
+            if ledger.record is not None:
+                return ledger, parse_holder(data[HOLDER_AT:FIXED_AT])
+            # Two commits may have passed beneath one read: neither slot was whole.
+            if attempt < READS - 1:
+                time.sleep(READ_PAUSE)
+        self._complain(upload_id, "%s: both slots are damaged; its files are kept", path)
+        return ledger, None
+
+    def _complain(self, upload_id: UploadId, message: str, *data: object) -> None:
+        if upload_id not in self._complained and len(self._complained) < MAX_COMPLAINTS:
+            self._complained.add(upload_id)
+            logger.warning(message, *data)
+
+
+def read_holder(path: Path) -> Holder | None:
+    """Read who holds the lease, without reading the record. Raises: OSError."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return None
+    try:
+        return parse_holder(os.pread(descriptor, SECTOR, HOLDER_AT))
+    finally:
+        os.close(descriptor)
+
+
+class LedgerFile:
+    """The ledger of a leased upload, open for writing. Its methods block unless they say so."""
+
+    def __init__(self, path: Path, store_id: str, holder: Holder) -> None:
+        """Stand for the ledger at `path`, which may not be there yet."""
+        self._path = path
+        self._store_id = store_id
+        self._holder = holder
+        self._fixed: Fixed | None = None
+        self._versions: list[int | None] = [None, None]
+        self.descriptor = -1
+        self.record: Upload | None = None
+        """What the ledger held when it was opened."""
+
+    def open(self, reader: LedgerReader, upload_id: UploadId) -> None:
+        """Open what is there and name the holder in it. Raises: StoreMismatch, OSError."""
+        ledger, _ = reader.read(self._path, upload_id)
+        if ledger is None:
+            return
+        self.descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        self._fixed = ledger.fixed
+        self._versions = list(ledger.versions)
+        self.record = ledger.record
+        try:
+            write_all(self.descriptor, format_holder(self._holder), HOLDER_AT)
+        except BaseException:
+            self._close()
+            raise
+
+    def write(self, upload: Upload, *, sync: bool) -> None:
+        """Write a record; on failure the one before it holds, as far as that can be had.
+
+        Raises: StateConflict, LedgerError, OSError.
+        """
+        steps = self.steps(upload)
+        if steps is None:
+            self.write_new(upload, sync=sync)
+            return
+        before, versions = os.pread(self.descriptor, HOLDER_AT, 0), list(self._versions)
+        try:
+            for data, offset in steps:
+                write_all(self.descriptor, data, offset)
+            self.wrote(upload, steps)
+            if sync:
+                os.fdatasync(self.descriptor)
+                sync_directory(self._path.parent)
+        except OSError:
+            # Nobody may be told of a record that is not on the disk although that was asked for.
+            write_all(self.descriptor, before, 0)
+            self._versions = versions
+            raise
+
+    def write_new(self, upload: Upload, *, sync: bool) -> None:
+        """Write a new file in the place of any that is there. Raises: LedgerError, OSError."""
+        data = format_ledger(upload, self._store_id, self._holder)
+        write_file(self._path, data, mode=DATA_MODE, sync=sync)
+        if sync:
+            sync_directory(self._path.parent)
+        self._close()
+        self.descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        self._fixed = fixed_part(upload, self._store_id)
+        self._versions = [None, None]
+        self._versions[upload.version % 2] = upload.version
+
+    def steps(self, upload: Upload) -> list[tuple[bytes, int]] | None:
+        """Give the writes, data and place, that record `upload`; None if the file must be new.
+
+        Does not block. Raises: StateConflict, LedgerError.
+        """
+        newest = max((version for version in self._versions if version is not None), default=0)
+        if upload.version < newest:
+            raise StateConflict(
+                f"The ledger holds version {newest}, newer than version {upload.version}."
+            )
+        if self.descriptor < 0 or self._fixed != fixed_part(upload, self._store_id):
+            return None
+        slot = format_slot(upload)
+        own = slot_at(upload.version)
+        other = SECTOR - own
+        jumps = upload.version != newest and self._versions[upload.version % 2] == newest
+        # A version was left out: torn, this write must not cost the newest record.
+        return [(slot, other), (slot, own)] if jumps else [(slot, own)]
+
+    def wrote(self, upload: Upload, steps: list[tuple[bytes, int]]) -> None:
+        """Note that these writes were made. Does not block."""
+        for _, offset in steps:
+            self._versions[offset // SECTOR] = upload.version
+
+    def close(self) -> None:
+        """Take the holder's name out and close. Raises: OSError."""
+        try:
+            if self.descriptor >= 0:
+                write_all(self.descriptor, BLANK, HOLDER_AT)
+        finally:
+            self._close()
+
+    def _close(self) -> None:
+        if self.descriptor >= 0:
+            descriptor, self.descriptor = self.descriptor, -1
+            os.close(descriptor)

@@ -1,0 +1,398 @@
+"""Uploads as files of a local directory: the `Storage` of the embedded default (floor 4).
+
+Data in preallocated files, written at offsets only; a ledger beside each; mutual exclusion by
+the kernel's locks. File calls run in threads of the store's own: one pool for short calls, one
+for syncs, which may take seconds each, and one for assemblies, so that none waits for another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+from tusserver.errors import StorageFault, UploadLocked
+from tusserver.ports import Segment
+from tusserver.storage import pins
+from tusserver.storage.appending import Appender
+from tusserver.storage.files import close, open_locked, sync_data
+from tusserver.storage.identity import adopt_identity
+from tusserver.storage.joining import Joiner
+from tusserver.storage.layout import Places
+from tusserver.storage.leases import Contended, FileLease, tell_locked
+from tusserver.storage.opening import open_store
+from tusserver.storage.pool import FilePool, TimedWriter
+from tusserver.storage.sweeping import Orphans, scan, scan_ids
+from tusserver.storage.trouble import translated
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+    from pathlib import Path
+
+    from tusserver.body import Body, Tap
+    from tusserver.ports import Holder, Lease, Peek, Progress
+    from tusserver.storage.identity import Identity
+    from tusserver.storage.opening import Opened
+    from tusserver.upload import Upload, UploadId
+
+logger = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+
+SYNC_THREADS = 4
+COPY_THREADS = 2
+FIRST_PAUSE = 0.010
+LAST_PAUSE = 0.250
+"""Seconds between two attempts to take a lease whose holder said that it let go."""
+
+
+class LocalStorage:
+    """A `Storage` in a directory; see `ports.Storage` for what its methods promise.
+
+    All methods are safe to cancel: they end when the file call they made has returned.
+    """
+
+    can_concat = True
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        reserve: int,
+        state_kind: str,
+        mailbox_name: str,
+        threads: int = 8,
+    ) -> None:
+        """Use `directory`, keeping `reserve` bytes of its file system free.
+
+        `state_kind` names the kind of state the store is used with; `mailbox_name` is told to
+        workers that want what this one holds.
+        """
+        self._places = Places(directory.absolute())
+        self._reserve = reserve
+        self._state_kind = state_kind
+        self._mailbox_name = mailbox_name
+        self._pool = FilePool(threads, "tusserver-file")
+        self._sync_pool = FilePool(SYNC_THREADS, "tusserver-sync")
+        self._copy_pool = FilePool(COPY_THREADS, "tusserver-copy")
+        self._writer = TimedWriter(self._pool)
+        self._held: dict[UploadId, FileLease] = {}
+        self._elected: dict[str, int] = {}
+        self._opened: Opened | None = None
+
+    # --- life ----------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Make or check the store. Raises: ConfigError, StorageFault."""
+        work = partial(
+            open_store,
+            self._places,
+            reserve=self._reserve,
+            state=self._state_kind,
+            mailbox=self._mailbox_name,
+            let_go=self._let_go,
+        )
+        self._opened = await self._run(work, self._places.root, "opening the store")
+
+    async def close(self) -> None:
+        """Let go of files and threads; leases are released before."""
+        for chore in list(self._elected):
+            await self.resign(chore)
+        for pool in (self._pool, self._sync_pool, self._copy_pool):
+            await pool.close()
+
+    async def adopt(self) -> str:
+        """Bind the directory, which need not be open, to this kind of state; give its store id.
+
+        Ends with the storage closed. Raises: ConfigError, StorageFault.
+        """
+        try:
+            identity = await self._run(self._adopt, self._places.identity, "adopting")
+        finally:
+            await self.close()
+        return identity.store_id
+
+    def _adopt(self) -> Identity:
+        self._places.make()
+        return adopt_identity(self._places, state=self._state_kind)
+
+    @property
+    def _store(self) -> Opened:
+        if self._opened is None:
+            raise RuntimeError("the storage is not open")
+        return self._opened
+
+    @property
+    def store_id(self) -> str:
+        """Give the random id of this store."""
+        return self._store.identity.store_id
+
+    @property
+    def epoch(self) -> str:
+        """Name the present life of machine and volume."""
+        return self._store.epoch
+
+    @property
+    def durable_writes(self) -> bool:
+        """Tell whether `normal` durability suffices (false on network file systems)."""
+        return self._store.durable_writes
+
+    async def _run(
+        self,
+        function: Callable[[], _T],
+        path: Path,
+        doing: str,
+        *,
+        undo: Callable[[_T], None] | None = None,
+    ) -> _T:
+        """Run a file call in the pool; `path` and `doing` say in the log what failed."""
+        with translated(path, doing):
+            return await self._pool.run(function, undo=undo)
+
+    # --- leases --------------------------------------------------------------------------
+
+    async def create(self, upload: Upload, *, sync: bool) -> Lease:
+        """Make the data file, reserve its space, write the ledger; give the new upload's lease.
+
+        Raises: StorageFull, MaxSizeExceeded, StorageFault.
+        """
+        leases, path = self._store.leases, self._places.data(upload.upload_id)
+        make = partial(leases.make, upload, sync=sync)
+        lease = await self._run(make, path, "making", undo=leases.undo_make)
+        if lease is None:
+            logger.error("%s is there already: two uploads have one id", path)
+            raise StorageFault
+        return self._hold(lease)
+
+    async def revive(self, upload: Upload) -> Lease | None:
+        """Make an empty data file for a record that lost its own; None if one is there by now.
+
+        A record that promises bytes gets no space: it is to be marked invalid. Raises: StorageFull,
+        StoreMismatch, StateConflict, StorageFault.
+        """
+        leases, path = self._store.leases, self._places.data(upload.upload_id)
+        make = partial(leases.revive, upload)
+        lease = await self._run(make, path, "making anew", undo=leases.undo_revive)
+        return None if lease is None else self._hold(lease)
+
+    async def lease(
+        self,
+        upload_id: UploadId,
+        *,
+        on_contended: Callable[[Holder | None], Awaitable[None]],
+        timeout: float,
+    ) -> Lease | None:
+        """Take the lease; None when there is no data file.
+
+        Raises: UploadLocked after `timeout` seconds, what `on_contended` raises, StoreMismatch,
+        StorageFault.
+        """
+        loop = asyncio.get_running_loop()
+        deadline, pause = loop.time() + timeout, FIRST_PAUSE
+        taken = await self._take(upload_id)
+        while isinstance(taken, Contended):
+            await on_contended(taken.holder)
+            taken = await self._take(upload_id)
+            if not isinstance(taken, Contended):
+                break
+            left = deadline - loop.time()
+            if left > 0:
+                await asyncio.sleep(min(pause, left))
+                pause = min(pause * 2, LAST_PAUSE)
+                taken = await self._take(upload_id)
+            if isinstance(taken, Contended) and loop.time() >= deadline:
+                tell_locked(upload_id, taken.holder, timeout)
+                raise UploadLocked
+        return taken
+
+    async def _take(self, upload_id: UploadId) -> FileLease | Contended | None:
+        leases, path = self._store.leases, self._places.data(upload_id)
+        take = partial(leases.take, upload_id)
+        taken = await self._run(take, path, "locking", undo=leases.undo_take)
+        return self._hold(taken) if isinstance(taken, FileLease) else taken
+
+    def _hold(self, lease: FileLease) -> FileLease:
+        self._held[lease.upload_id] = lease
+        return lease
+
+    def _forget(self, lease: FileLease) -> None:
+        if self._held.get(lease.upload_id) is lease:
+            del self._held[lease.upload_id]
+
+    async def _let_go(self, lease: FileLease) -> None:
+        self._forget(lease)
+        await self._pool.run(partial(self._store.leases.end, lease))
+
+    async def remove(self, lease: Lease) -> None:
+        """Delete data and ledger, and release the lease. The removal mark is committed before."""
+        held = _own(lease)
+        if held.begin_release():
+            self._forget(held)
+            await self._run(partial(self._store.leases.remove, held), held.path, "removing")
+
+    # --- bytes ---------------------------------------------------------------------------
+
+    async def append(
+        self,
+        lease: Lease,
+        body: Body,
+        *,
+        offset: int,
+        window: int,
+        tap: Tap | None,
+        progress: Progress,
+    ) -> int:
+        """Write the body at `offset`, at most `window` bytes; give the number stored.
+
+        A body that goes on past the window is stopped with `BodyEnd.REFUSED`.
+
+        Raises: StorageFull, MaxSizeExceeded, StorageFault; the body is stopped then, too.
+        """
+        appender = Appender(self._pool, self._writer, self._store.space)
+        return await appender.append(
+            _own(lease), body, offset=offset, window=window, tap=tap, progress=progress
+        )
+
+    async def sync(self, upload_id: UploadId) -> None:
+        """Put the data of an upload on the disk (fdatasync). Needs no lease.
+
+        Raises: StorageFault, after which the same sync must not be tried again.
+        """
+        path, held = self._places.data(upload_id), self._held.get(upload_id)
+        with translated(path, "syncing"):
+            # The kernel tells a lost write to those who had the file open at that time: a
+            # duplicate of the writer's descriptor misses none, and does not keep its lock.
+            descriptor = -1 if held is None else os.dup(held.descriptor)
+            await self._sync_pool.run(partial(sync_data, path, descriptor))
+
+    async def trim(self, lease: Lease, length: int) -> None:
+        """Give back what was reserved beyond `length` bytes."""
+        held = _own(lease)
+        await self._run(partial(os.ftruncate, held.descriptor, length), held.path, "trimming")
+        held.reserved = length
+
+    async def concat(
+        self, lease: Lease, parts: Sequence[tuple[UploadId, int]], *, stop: Callable[[], bool]
+    ) -> bool:
+        """Join parts (id, length) into the leased upload's file, from byte 0, inside the kernel.
+
+        Raises: StorageFull, StorageFault (also for a part that is missing or too short).
+        """
+        held = _own(lease)
+        paths = [(self._places.data(part_id), length) for part_id, length in parts]
+        joiner = Joiner(held, paths, space=self._store.space)
+        with translated(held.path, "reserving space for"):
+            await self._copy_pool.run(joiner.begin)
+        more = True
+        while more:
+            if stop():
+                return False
+            more = await self._copy_pool.run(joiner.step)
+        return True
+
+    def segment(self, upload_id: UploadId, length: int) -> Segment:
+        """Say where the first `length` bytes of an upload lie."""
+        return Segment(self._places.data(upload_id), length)
+
+    async def check_space(self, length: int) -> None:
+        """Raise StorageFull if `length` more bytes would touch the free-space reserve."""
+        check = partial(self._store.space.check, length)
+        await self._run(check, self._places.root, "looking at the space of")
+
+    # --- the ledger ----------------------------------------------------------------------
+
+    async def peek(self, upload_id: UploadId) -> Peek:
+        """Read the ledger without a lease. Raises StoreMismatch for another store's record."""
+        look = partial(self._store.leases.peek, upload_id, held_here=upload_id in self._held)
+        return await self._run(look, self._places.ledger(upload_id), "reading")
+
+    async def record(self, lease: Lease, upload: Upload, *, sync: bool) -> None:
+        """Write the ledger; with `sync` it, and the names of the files, are on the disk.
+
+        On failure the record before holds. Raises: StorageFault, StorageFull, StateConflict (the
+        ledger has a newer version).
+        """
+        ledger, path = _own(lease).ledger, self._places.ledger(upload.upload_id)
+        with translated(path, "recording in"):
+            steps = ledger.steps(upload)
+            if sync or steps is None:
+                await self._pool.run(partial(ledger.write, upload, sync=sync))
+                return
+            for data, offset in steps:
+                await self._writer.write(ledger.descriptor, data, offset)
+            ledger.wrote(upload, steps)
+
+    async def scan(self, after: UploadId | None, limit: int) -> list[Upload]:
+        """Read up to `limit` ledger records in the order of their ids, after `after`."""
+        work = partial(scan, self._places, self._store.leases, after, limit)
+        return await self._run(work, self._places.root, "listing")
+
+    async def scan_ids(self, after: UploadId | None, limit: int) -> list[UploadId]:
+        """Name up to `limit` uploads that have a ledger file, in order, without reading them."""
+        work = partial(scan_ids, self._places, after, limit)
+        return await self._run(work, self._places.root, "listing")
+
+    # --- pins ----------------------------------------------------------------------------
+
+    async def pin(self, part_id: UploadId, final_id: UploadId, *, sync: bool) -> None:
+        """Note durably that a final upload needs this part. Call under the part's lease."""
+        root = self._places.pins
+        await self._run(partial(pins.pin, root, part_id, final_id, sync=sync), root, "pinning in")
+
+    async def unpin(self, part_id: UploadId, final_id: UploadId) -> None:
+        """Take the note back; does nothing if it is gone."""
+        root = self._places.pins
+        await self._run(partial(pins.unpin, root, part_id, final_id), root, "unpinning in")
+
+    async def pins(self, part_id: UploadId) -> tuple[UploadId, ...]:
+        """Name the final uploads that noted they need this part."""
+        root = self._places.pins
+        return await self._run(partial(pins.pins, root, part_id), root, "reading")
+
+    # --- chores --------------------------------------------------------------------------
+
+    async def elect(self, chore: str) -> bool:
+        """Become the one process of this store that does a chore, until `resign` or death."""
+        if chore in self._elected:
+            return True
+        path = self._places.private / f"{chore}.lock"
+        descriptor = await self._run(partial(open_locked, path), path, "locking", undo=close)
+        if descriptor is None:
+            return False
+        self._elected[chore] = descriptor
+        return True
+
+    async def resign(self, chore: str) -> None:
+        """Let another process do the chore."""
+        descriptor = self._elected.pop(chore, None)
+        await self._pool.run(partial(close, descriptor))
+
+    async def sweep_orphans(
+        self,
+        *,
+        older_than: float,
+        known: Callable[[UploadId], Awaitable[bool]] | None = None,
+    ) -> int:
+        """Delete unlocked files with no valid ledger, untouched for so many seconds; count them.
+
+        Of an upload that is `known` to the state store nothing is deleted but what has a removal
+        mark. Also finishes removals that a crash broke off.
+        """
+        root = self._places.root
+        orphans = Orphans(self._places, self._store.leases, older_than=older_than)
+        count = await self._run(orphans.temporaries, root, "sweeping")
+        for shard in await self._run(self._places.shards, root, "sweeping"):
+            work = partial(orphans.candidates, shard)
+            for upload_id in await self._run(work, root / shard, "sweeping"):
+                keep = known is not None and await known(upload_id)
+                delete = partial(orphans.delete, upload_id, known=keep)
+                count += await self._run(delete, self._places.data(upload_id), "sweeping")
+        return count
+
+
+def _own(lease: Lease) -> FileLease:
+    if not isinstance(lease, FileLease):
+        raise TypeError(f"a lease of another storage: {lease!r}")
+    return lease

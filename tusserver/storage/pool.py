@@ -1,0 +1,103 @@
+"""Threads for file calls, and the one kind of write the loop may do itself (floor 4)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+from tusserver.storage.files import write_all
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+logger = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+
+INLINE_LIMIT = 256 * 1024
+"""Bytes that the loop writes itself at most."""
+SLOW_WRITE = 0.020
+"""Seconds after which a write was too slow for the loop."""
+POOL_SECONDS = 10.0
+"""Seconds for which all writes use the pool after a slow one."""
+
+
+class FilePool:
+    """A bounded number of threads; nobody is told of a result before its call has returned."""
+
+    def __init__(self, threads: int, name: str) -> None:
+        """Make no thread before one is needed."""
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix=name)
+
+    async def run(
+        self, function: Callable[[], _T], *, undo: Callable[[_T], None] | None = None
+    ) -> _T:
+        """Run a blocking call in a thread.
+
+        When this is cancelled it waits until the call has returned, gives what it made to `undo`
+        (in a thread), and only then ends: no file is touched for a caller that is gone.
+        """
+        loop = asyncio.get_running_loop()
+        future = loop.run_in_executor(self._executor, function)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            await _returned(future)
+            if future.exception() is None and undo is not None:
+                undoing = loop.run_in_executor(self._executor, undo, future.result())
+                await _returned(undoing)
+                if (error := undoing.exception()) is not None:
+                    logger.warning("cleaning up after a cancelled call failed: %s", error)
+            raise
+
+    async def close(self) -> None:
+        """Wait for the calls that run, and end the threads."""
+        await asyncio.to_thread(self._executor.shutdown)
+
+
+async def _returned(future: asyncio.Future[_T]) -> None:
+    """Wait until a call has returned, however often the waiting is cancelled."""
+    while not future.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([future])
+
+
+class TimedWriter:
+    """Writes small pieces on the loop while the disk takes them at once, else in the pool.
+
+    A pwrite into the page cache takes microseconds, less than a hop to a thread. Each is timed:
+    after a slow one the store stays away from the loop for a while.
+    """
+
+    def __init__(self, pool: FilePool, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """Use these threads; `clock` gives seconds that never jump."""
+        self._pool = pool
+        self._clock = clock
+        self._pool_until = float("-inf")
+
+    async def write(self, descriptor: int, data: bytes | memoryview, offset: int) -> None:
+        """Write all of `data` at `offset`; the write has returned when this returns or raises.
+
+        Raises: OSError.
+        """
+        start = self._clock()
+        if len(data) > INLINE_LIMIT or start < self._pool_until:
+            await self._pool.run(partial(write_all, descriptor, data, offset))
+            return
+        try:
+            write_all(descriptor, data, offset)
+        finally:
+            took = self._clock() - start
+            if took > SLOW_WRITE:
+                self._pool_until = self._clock() + POOL_SECONDS
+                logger.info(
+                    "a write of %d bytes took %.0f ms: the next %.0f s use threads",
+                    len(data),
+                    took * 1000,
+                    POOL_SECONDS,
+                )

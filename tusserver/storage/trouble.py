@@ -1,0 +1,68 @@
+"""What a failing disk means (floor 4): errno to our errors, with a log line and a remedy.
+
+Every OSError that leaves this folder goes through here, so that each one is logged once, with
+the path it happened on and what the operator can do about it.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from tusserver.errors import MaxSizeExceeded, StorageFault, StorageFull, TusError
+from tusserver.storage.ledger import LedgerError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+_REMEDIES = {
+    errno.EIO: "the disk or its connection fails: check the kernel's log and the disk's health",
+    errno.EROFS: "the file system is read-only: it was mounted so, or an error made it so",
+    errno.EACCES: "give the server's user the right to read and write there",
+    errno.EPERM: "give the server's user the right to read and write there",
+    errno.EMFILE: "the process has too many open files: raise its limit (ulimit -n)",
+    errno.ENFILE: "the machine has too many open files: raise fs.file-max",
+    errno.ESTALE: "the network file system lost the file: mount it again",
+    errno.ENOENT: "it was removed by another program: look for who deletes files there",
+    errno.ELOOP: "a symbolic link stands where a file of ours belongs: remove it",
+}
+
+
+def translate(exc: OSError, path: Path, doing: str) -> TusError:
+    """Give our error for the kernel's, and log what happened to which path."""
+    if exc.errno in FULL:
+        logger.warning(
+            "no space for %s %s (%s): free some, raise the quota or use a larger disk",
+            doing,
+            path,
+            exc.strerror,
+        )
+        return StorageFull()
+    if exc.errno == errno.EFBIG:
+        logger.warning("%s %s: larger than its file system or the process may make it", doing, path)
+        return MaxSizeExceeded(None)
+    remedy = _REMEDIES.get(exc.errno or 0, "check the disk and the kernel's log")
+    logger.error("%s %s failed (%s): %s", doing, path, exc.strerror or exc, remedy)
+    return StorageFault()
+
+
+@contextmanager
+def translated(path: Path, doing: str) -> Iterator[None]:
+    """Turn an OSError of the block into ours.
+
+    Raises: StorageFull, StorageFault, MaxSizeExceeded; the OSError stays as the cause.
+    """
+    try:
+        yield
+    except OSError as exc:
+        raise translate(exc, path, doing) from exc
+    except LedgerError as exc:
+        logger.error("%s %s failed: %s", doing, path, exc)  # noqa: TRY400 - no trace helps here
+        raise StorageFault from exc

@@ -2,8 +2,9 @@
 
 Source: RFC 9112 (messages, connections), tus 1.0.0, "Checksum" (checksum-trailer). What a
 connection of this class adds to aiohttp's: errors of the parser and of handlers are answered
-as every other error is; the trailers of chunked bodies can be read; a client that ends its
-sending early can still read the answer; a malformed body ends at once.
+as every other error is; the trailers of chunked bodies can be read, and do not leak into the
+next request; a client that ends its sending early can still read the answer; a malformed body
+ends at once.
 
 Nothing here changes what aiohttp's parser sees. Beside documented names it is told by
 `parser_gave_up`, which looks at a private name and does without it where that is missing.
@@ -16,9 +17,11 @@ import logging
 import re
 from functools import partial
 from http import HTTPStatus
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import HttpVersion11, web, web_protocol
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from tusserver.errors import InternalError, RequestMalformed
 from tusserver.protocol.dialect import choose_dialect
@@ -96,12 +99,17 @@ class TusConnection(web.RequestHandler):
         self.trailers: Trailers | None = None
         """The trailers of the request that is being served; None if they cannot be had."""
 
-    def begin(self, content: StreamReader) -> None:
-        """Note that the next message of this connection becomes a request."""
+    def begin(self, message: RawRequestMessage, content: StreamReader) -> RawRequestMessage:
+        """Note that the next message becomes a request; give what it is made of."""
         self._content = content
         self._answered = False
-        self.trailers = self._framing.next()
+        followed = self._framing.next()
+        self.trailers = None if followed is None else followed.trailers
         self._check_parser()
+        # See `trailers`: what is more than was sent is the trailer of the request before.
+        if followed is not None and len(message.raw_headers) > followed.fields:
+            return _without_first(message, len(message.raw_headers) - followed.fields)
+        return message
 
     def data_received(self, data: bytes) -> None:
         """Take bytes from the network."""
@@ -159,6 +167,9 @@ class TusConnection(web.RequestHandler):
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
         """Send what is left of a response."""
+        if self._framing.lost and isinstance(resp, web.StreamResponse):
+            # The heads that follow could not be told from what the parser made of them.
+            resp.force_close()
         try:
             return await super().finish_response(request, resp, start_time)
         finally:
@@ -265,7 +276,7 @@ class TusServer(web.Server):
             # It says HTTP/1.0, and the answer would too.
             message = message._replace(version=HttpVersion11)
         if isinstance(protocol, TusConnection):
-            protocol.begin(payload)
+            message = protocol.begin(message, payload)
         return self._make(message, payload, protocol, writer, task)
 
 
@@ -340,6 +351,13 @@ def parser_gave_up(connection: web.RequestHandler, content: StreamReader) -> boo
     parser's complaint. Always False where the queue cannot be seen: then silence ends the body.
     """
     return not content.is_eof() and bool(getattr(connection, "_messages", None))
+
+
+def _without_first(message: RawRequestMessage, count: int) -> RawRequestMessage:
+    fields = CIMultiDict(islice(message.headers.items(), count, None))
+    return message._replace(
+        headers=CIMultiDictProxy(fields), raw_headers=tuple(message.raw_headers[count:])
+    )
 
 
 _NO_FEATURES = Features(extensions=frozenset())

@@ -15,13 +15,16 @@ of body bytes differs and the trailers are not used; if that were equal too, a w
 could only make a checksum fail, as the digest is compared with the bytes that the parser
 delivered. Fields of a trailer never join the header fields: only an announced name can be
 asked for, and never one that frames, routes or authenticates a message.
+
+For the same reason the header fields of each head are counted: aiohttp's C parser (3.14.5) puts
+the last field of a trailer section in front of the headers of the next request.
 """
 
 from __future__ import annotations
 
 import re
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,6 +99,15 @@ class Trailers:
         return True
 
 
+class Message(NamedTuple):
+    """What is known of a message from its head."""
+
+    trailers: Trailers | None
+    """None when its framing is not understood: its body is not followed."""
+    fields: int
+    """The number of its header fields."""
+
+
 class Framing:
     """Follows where each message of a connection begins and ends. Never waits, never raises."""
 
@@ -107,7 +119,7 @@ class Framing:
         self._left = 0
         self._partial = b""
         self._open = Trailers(frozenset())
-        self._coming: deque[Trailers] = deque()
+        self._coming: deque[Message] = deque()
         self.lost = False
         """Something was not understood: nothing is followed any more."""
         self.is_too_long = False
@@ -128,8 +140,8 @@ class Framing:
                 return
             at = after
 
-    def next(self) -> Trailers | None:
-        """Give the trailers of the next message, in the order of heads; None if unknown."""
+    def next(self) -> Message | None:
+        """Give the next message, in the order of heads; None after the last that was read."""
         return self._coming.popleft() if self._coming else None
 
     # Each step takes the position it stands at and gives the one after it, -1 for "need more".
@@ -144,31 +156,33 @@ class Framing:
             return self._give_up(data)
         if end < 0:
             return -1
-        if not self._begin(data[at:end]):
+        head = data[at:end]
+        trailers = self._begin(head)
+        self._coming.append(Message(trailers, head.count(b"\r\n")))
+        if trailers is None:
             return self._give_up(data)
+        self._open = trailers
         return end + 4
 
-    def _begin(self, head: bytes) -> bool:
-        """Read the framing fields of a head; tell whether they are understood."""
+    def _begin(self, head: bytes) -> Trailers | None:
+        """Read the framing fields of a head; None if they are not understood."""
         fields: dict[bytes, list[bytes]] = {}
         for name, value in _FIELD.findall(head):
             fields.setdefault(name.lower(), []).append(value.strip(b" \t"))
         framing = fields.get(b"content-length", []) + fields.get(b"transfer-encoding", [])
         if b"upgrade" in fields or head.startswith(b"CONNECT ") or len(framing) > 1:
-            return False
-        self._open = _PLAIN
+            return None
         if b"transfer-encoding" in fields:
             if framing[0].lower() != b"chunked":
-                return False
-            self._open = _announced(fields.get(b"trailer", []))
+                return None
             self._step = self._chunk_size
-        elif framing:
+            return _announced(fields.get(b"trailer", []))
+        if framing:
             if _LENGTH.fullmatch(framing[0]) is None:
-                return False
+                return None
             self._left = int(framing[0])
             self._step = self._body if self._left else self._head
-        self._coming.append(self._open)
-        return True
+        return _PLAIN
 
     def _body(self, data: bytes, at: int) -> int:
         taken = min(self._left, len(data) - at)

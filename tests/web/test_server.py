@@ -1,0 +1,418 @@
+"""Connections of the program's own class, and what a held 100 Continue looks like."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from tests.web.sites import (
+    HOST,
+    KINDS,
+    OWN,
+    chunk,
+    drain,
+    head,
+    in_chunks,
+    site,
+    sized,
+    until,
+)
+from tusserver.body import BodyEnd
+from tusserver.errors import ExpectationFailed, RequestMalformed
+from tusserver.web.interim import check_expectation, send_continue
+from tusserver.web.server import MAX_FIELD_SIZE, TusConnection, check_host
+from tusserver.web.stream import StreamBody
+
+everywhere = pytest.mark.parametrize("kind", KINDS)
+MALFORMED = "request_malformed: The request is not well-formed HTTP.\n"
+
+
+def told(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    """Give what was logged, but for what asyncio says of itself in debug mode."""
+    return [record for record in caplog.records if record.name != "asyncio"]
+
+
+# --- faults
+
+
+@pytest.mark.clause("HTTP-04", "CORE-VER-01")
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"FOO\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+        head("Bad Name: 1"),
+        sized(-5),
+        head("Content-Length: abc") + b"x" * 3_000_000,
+        head("Content-Length: 5", "Transfer-Encoding: chunked"),
+        in_chunks() + b"zz\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+        head("X: " + "x" * (MAX_FIELD_SIZE + 1)),
+    ],
+    ids=[
+        "word",
+        "no host",
+        "two hosts",
+        "name",
+        "negative length",
+        "length and a long body",
+        "length and chunks",
+        "chunk at once",
+        "tls",
+        "long field",
+    ],
+)
+async def test_what_the_parser_refuses_is_answered_as_other_errors_are(text: bytes, caplog):
+    caplog.set_level(logging.DEBUG)
+    async with site() as it:
+        client = await it.connect()
+        await client.send(text)
+        status, fields, body = await client.answer()
+        # A chunk that is malformed from the start may reach the handler before it is parsed.
+        assert (status, body) == ("HTTP/1.1 400 Bad Request", MALFORMED)
+        assert fields["tus-resumable"] == "1.0.0"
+        assert fields["content-type"] == "text/plain; charset=utf-8"
+        assert fields["connection"] == "close"
+        assert await client.rest() == b""
+    lines = told(caplog)
+    assert [(r.levelno, r.exc_info) for r in lines] == [(logging.INFO, None)]
+    assert len(lines[0].getMessage()) < 300
+
+
+async def test_a_fault_of_a_handler_is_an_error_in_plain_text_with_a_trace_in_the_log(caplog):
+    async def fail(request: web.Request) -> web.Response:
+        raise ValueError("a secret")
+
+    async with site(handler=fail) as it:
+        client = await it.connect()
+        await client.send(head("Accept: text/html", method="POST"))
+        status, fields, body = await client.answer()
+        assert status == "HTTP/1.1 500 Internal Server Error"
+        assert body.startswith("internal_error: ")
+        assert "secret" not in body
+        assert fields["tus-resumable"] == "1.0.0"
+        assert fields["connection"] == "close"
+        assert await client.rest() == b""
+    assert [bool(r.exc_info) for r in told(caplog) if r.levelno == logging.ERROR] == [True]
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError("gone"), TimeoutError("late")])
+async def test_a_handler_that_lost_its_client_or_its_time_ends_the_connection(error, caplog):
+    async def fail(request: web.Request) -> web.Response:
+        raise error
+
+    async with site(handler=fail) as it:
+        client = await it.connect()
+        await client.send(head(method="POST"))
+        lost = isinstance(error, ConnectionError)
+        assert (await client.rest()).startswith(b"" if lost else b"HTTP/1.1 500 ")
+    assert bool([r for r in told(caplog) if r.levelno >= logging.ERROR]) is not lost
+
+
+async def test_a_fault_after_the_answer_has_begun_sends_no_second_one(caplog):
+    async def fail(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Length": "10"})
+        await response.prepare(request)
+        await response.write(b"12345")
+        raise ValueError
+
+    async with site(handler=fail) as it:
+        client = await it.connect()
+        await client.send(head(method="GET"))
+        text = await client.rest()
+    assert text.endswith(b"\r\n\r\n12345")
+    assert text.count(b"HTTP/1.1") == 1
+
+
+@pytest.mark.clause("HTTP-05", "CORE-PATCH-16")
+@pytest.mark.parametrize("framed", [sized(10) + b"abc", in_chunks() + chunk(b"abc")])
+async def test_a_client_that_ends_its_sending_early_can_read_the_answer(framed: bytes, caplog):
+    async with site() as it:
+        client, body = await it.upload(framed)
+        client.half_close()
+        assert await drain(body) == b"abc"
+        assert body.end is BodyEnd.DISCONNECTED
+        it.may_answer.set()
+        assert (await client.answer())[2] == "disconnected"
+        assert await client.rest(within=1.0) == b""
+    assert not told(caplog)
+
+
+async def test_a_client_that_ends_its_sending_after_a_request_gets_its_answer():
+    async with site() as it:
+        client, body = await it.upload(sized(3) + b"abc")
+        client.half_close()
+        await asyncio.sleep(0.02)
+        assert await drain(body) == b"abc"
+        it.may_answer.set()
+        assert (await client.answer())[2] == "complete"
+        assert await client.rest(within=1.0) == b""
+
+
+async def test_an_idle_connection_is_closed_when_its_client_ends_it():
+    async with site() as it:
+        it.may_answer.set()
+        client = await it.connect()
+        await client.send(sized(0))
+        await client.answer()
+        client.half_close()
+        assert await client.rest(within=1.0) == b""
+
+
+async def test_a_refused_client_that_never_looks_before_it_has_sent_all_can_read_the_answer(caplog):
+    async with site() as it:
+        it.may_answer.set()
+        client = await it.connect()
+        await client.send(sized(8_000_000), *[bytes(100_000)] * 80)
+        assert (await client.answer())[0] == "HTTP/1.1 200 OK"
+        await client.send(sized(0))
+        assert (await client.answer())[2] == "complete"
+    assert not told(caplog)
+
+
+async def test_a_refused_client_that_goes_away_leaves_nothing_behind(caplog):
+    async with site() as it:
+        it.may_answer.set()
+        client = await it.connect()
+        await client.send(sized(1000) + b"x")
+        await client.answer()
+        connection = it.requests[0].protocol
+        await client.close()
+        # aiohttp alone would wait for the rest of the body, for ten seconds.
+        await until(
+            lambda: (
+                not any(t.get_coro().__qualname__.endswith(".start") for t in asyncio.all_tasks())
+            )
+        )
+        assert not connection.connected
+    assert not told(caplog)
+
+
+# --- heads
+
+
+@pytest.mark.parametrize("step", [10**7, 60_000], ids=["at once", "in pieces"])
+async def test_a_list_of_10000_parts_fits_into_a_header(step: int):
+    url = "https://uploads.example.com/files/" + "0123456789abcdef" * 2
+    text = sized(0, "Upload-Concat: final;" + " ".join([url] * 10_000))
+    async with site() as it:
+        it.may_answer.set()
+        client = await it.connect()
+        await client.send(*[text[at : at + step] for at in range(0, len(text), step)])
+        assert (await client.answer())[0] == "HTTP/1.1 200 OK"
+        assert it.requests[0].headers["Upload-Concat"].count(url) == 10_000
+
+
+async def test_many_long_headers_end_the_connection():
+    async with site() as it:
+        client = await it.connect()
+        fields = [f"X-{number}: ".encode() + b"x" * 500_000 + b"\r\n" for number in range(100)]
+        with pytest.raises(ConnectionError):
+            await client.send(b"GET / HTTP/1.1\r\nHost: a\r\n", *fields, pause=0.01)
+        assert not it.requests
+
+
+@pytest.mark.clause("HTTP-04")
+@pytest.mark.parametrize(
+    ("host", "right"),
+    [
+        ("a", True),
+        ("example.com:80", True),
+        ("[::1]:1080", True),
+        ("", True),
+        ("a b", False),
+        ("a/b", False),
+        ("a@b", False),
+        ("a, b", False),
+        ("a:b", False),
+        ("[::1", False),
+    ],
+)
+async def test_a_host_must_be_one(host: str, *, right: bool):
+    refused = []
+
+    async def handle(request: web.Request) -> web.Response:
+        try:
+            check_host(request)
+        except RequestMalformed as error:
+            refused.append(error)
+        return web.Response()
+
+    async with site(handler=handle) as it:
+        client = await it.connect()
+        await client.send(f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        await client.answer()
+        await client.send(b"GET / HTTP/1.0\r\n\r\n")
+        await client.answer()
+    assert bool(refused) is not right
+
+
+# --- connections
+
+
+async def test_the_program_uses_its_own_connections_without_access_log_or_decompression(caplog):
+    caplog.set_level(logging.INFO)
+    async with site() as it:
+        client, body = await it.upload(sized(3, "Content-Encoding: gzip") + b"abc")
+        assert await drain(body) == b"abc"
+        it.may_answer.set()
+        await client.answer()
+        connection = it.requests[0].protocol
+        assert isinstance(connection, TusConnection)
+        assert connection.keepalive_timeout == 75
+        # An idle connection holds on to nothing of the request before.
+        assert (connection._content, connection.trailers) == (None, None)
+        assert not hasattr(connection, "__dict__")
+    assert not told(caplog)
+
+
+async def test_an_idle_connection_and_a_slow_head_are_closed():
+    async with site(keepalive_timeout=0.1) as it:
+        idle, slow = await it.connect(), await it.connect()
+        await slow.send(b"GET / HTTP/1.1\r\n")
+        assert await idle.rest(within=2.0) == b""
+        assert await slow.rest(within=2.0) == b""
+
+
+async def test_requests_are_logged_where_that_is_asked_for(caplog):
+    caplog.set_level(logging.INFO)
+    async with site(access_log=logging.getLogger("asked.for")) as it:
+        it.may_answer.set()
+        client = await it.connect()
+        await client.send(sized(0))
+        await client.answer()
+    assert [r.name for r in told(caplog)] == ["asked.for"]
+
+
+# --- Expect
+
+
+class Gate:
+    """Checks, then lets the client go on, then reads: the order of every upload request."""
+
+    def __init__(self) -> None:
+        self.may_check = asyncio.Event()
+        self.refuse = False
+
+    async def handle(self, request: web.Request) -> web.Response:
+        await self.may_check.wait()
+        try:
+            check_expectation(request)
+        except ExpectationFailed:
+            return web.Response(status=417)
+        if self.refuse:
+            return web.Response(status=409)
+        await send_continue(request)
+        await send_continue(request)
+        data = await drain(StreamBody(request, idle_timeout=5))
+        return web.Response(text=data.decode())
+
+
+@everywhere
+@pytest.mark.clause("CWU-07", "HTTP-08")
+@pytest.mark.parametrize("expectation", ["100-continue", "100-Continue"])
+async def test_100_comes_after_the_checks_and_once(kind: str, expectation: str):
+    gate = Gate()
+    async with site(kind, handler=gate.handle) as it:
+        client = await it.connect()
+        await client.send(sized(3, f"Expect: {expectation}"))
+        with pytest.raises(TimeoutError):
+            await client.rest(within=0.05)
+        gate.may_check.set()
+        assert await client.head() == ("HTTP/1.1 100 Continue", {})
+        await client.send(b"abc" + sized(2) + b"de")
+        assert (await client.answer())[2] == "abc"
+        assert (await client.answer())[2] == "de"
+
+
+@everywhere
+@pytest.mark.clause("CWU-07", "HTTP-08")
+async def test_a_refusal_comes_instead_of_100(kind: str):
+    gate = Gate()
+    gate.refuse = True
+    gate.may_check.set()
+    async with site(kind, handler=gate.handle) as it:
+        client = await it.connect()
+        await client.send(sized(3, "Expect: 100-continue"))
+        assert (await client.answer())[0] == "HTTP/1.1 409 Conflict"
+
+
+@everywhere
+@pytest.mark.clause("HTTP-08")
+@pytest.mark.parametrize(
+    ("expect", "status"),
+    [
+        ("200-ok", "417 Expectation Failed"),
+        ("100-continue, other", "417 Expectation Failed"),
+        (",", "200 OK"),
+    ],
+)
+async def test_any_other_expectation_is_417(kind: str, expect: str, status: str):
+    gate = Gate()
+    gate.may_check.set()
+    async with site(kind, handler=gate.handle) as it:
+        client = await it.connect()
+        await client.send(sized(3, f"Expect: {expect}") + b"abc")
+        assert (await client.answer())[0] == f"HTTP/1.1 {status}"
+
+
+@everywhere
+@pytest.mark.clause("HTTP-08")
+@pytest.mark.parametrize(
+    "text",
+    [
+        sized(3, "Expect: 100-continue") + b"abc",
+        head("Content-Length: 3", "Expect: 100-continue", version="HTTP/1.0") + b"abc",
+        head("Content-Length: 3", "Expect: other", version="HTTP/1.0") + b"abc",
+        sized(0, "Expect: 100-continue"),
+    ],
+    ids=["body came", "http 1.0", "http 1.0, another", "no body"],
+)
+async def test_no_100_comes_where_nobody_waits_for_it(kind: str, text: bytes):
+    gate = Gate()
+    async with site(kind, handler=gate.handle) as it:
+        client = await it.connect()
+        await client.send(text)
+        await asyncio.sleep(0.02)
+        gate.may_check.set()
+        assert (await client.answer())[0].endswith(" 200 OK")
+
+
+@pytest.mark.parametrize("kind", [OWN, HOST])
+async def test_a_client_that_left_while_it_waited_for_100_is_no_error(kind: str, caplog):
+    gate = Gate()
+    async with site(kind, handler=gate.handle) as it:
+        client = await it.connect()
+        await client.send(sized(3, "Expect: 100-continue"))
+        client.reset()
+        await asyncio.sleep(0.02)
+        gate.may_check.set()
+        await asyncio.sleep(0.02)
+    assert not [r for r in told(caplog) if r.levelno >= logging.ERROR]
+
+
+# --- the other parser
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.skipif("AIOHTTP_NO_EXTENSIONS" in os.environ, reason="this is that run")
+def test_the_same_holds_with_aiohttps_python_parser():
+    here = Path(__file__)
+    files = [here.with_name(f"test_{name}.py") for name in ("stream", "server", "trailers")]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *map(str, files)],
+        env=os.environ | {"AIOHTTP_NO_EXTENSIONS": "1"},
+        cwd=here.parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-5000:]

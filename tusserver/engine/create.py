@@ -9,7 +9,13 @@ from tusserver.body import BodyEnd, NoBody
 from tusserver.engine.finish import accepted
 from tusserver.engine.receive import Intake, ReceiveFailed
 from tusserver.engine.work import Work
-from tusserver.errors import ChecksumMismatch, LengthExceeded, TusError
+from tusserver.errors import (
+    ChecksumMismatch,
+    HeaderInvalid,
+    LengthExceeded,
+    MaxSizeExceeded,
+    TusError,
+)
 from tusserver.ports import Decision, Event, EventKind
 from tusserver.protocol.headers import format_metadata
 from tusserver.protocol.messages import Created
@@ -128,6 +134,7 @@ class Creator:
                     body=body if command.has_body else NoBody(),
                     checksum=command.checksum if command.has_body else None,
                     request=request,
+                    keeps_prefix=False,
                 )
                 return await self._receive(intake, with_body=command.has_body)
             finally:
@@ -149,7 +156,9 @@ class Creator:
         try:
             result = await self._receiver.receive(intake)
         except ReceiveFailed as failed:
-            refused = isinstance(failed.error, ChecksumMismatch | LengthExceeded)
+            refused = isinstance(
+                failed.error, ChecksumMismatch | LengthExceeded | MaxSizeExceeded | HeaderInvalid
+            )
             if refused or not with_body:
                 await self._remover.erase(intake.lease, failed.record)
                 raise failed.error from failed

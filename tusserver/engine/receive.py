@@ -61,6 +61,8 @@ class Intake:
     body: Body
     checksum: Checksum | None
     request: RequestInfo | None
+    keeps_prefix: bool = True
+    """Whether the fitting bytes of an over-long body count."""
 
 
 class ReceiveFailed(Exception):
@@ -104,10 +106,12 @@ class Receiver:
                 tap=tap,
                 progress=checkpoints,
             )
+        except LengthExceeded as error:
+            failure = error if intake.length is not None else MaxSizeExceeded(limits.max_size)
         except TusError as error:
             failure = error
         await checkpoints.settle()
-        failure = checkpoints.error or failure or _failure(intake, limits)
+        failure = checkpoints.error or failure or _failure(body)
         try:
             result = await self._conclude(intake, checkpoints, tap, failure)
         except TusError as error:
@@ -129,6 +133,8 @@ class Receiver:
         """Commit or finish what was stored, also when the body did not end well."""
         if checkpoints.error is not None:
             raise checkpoints.error
+        if isinstance(failure, LengthExceeded) and not intake.keeps_prefix:
+            raise failure
         if tap is not None:
             try:
                 _check_digest(intake, tap, failure)
@@ -193,11 +199,7 @@ def _announced(intake: Intake) -> Checksum:
     return parse_checksum(trailer, tuple(ALGORITHMS))
 
 
-def _failure(intake: Intake, limits: Limits) -> TusError | None:
+def _failure(body: Body) -> TusError | None:
     """Give what is wrong with how the body ended, if anything is."""
-    end = intake.body.end
-    if end is None or end is BodyEnd.COMPLETE:
-        return None
-    if end is BodyEnd.REFUSED:
-        return LengthExceeded() if intake.length is not None else MaxSizeExceeded(limits.max_size)
-    return _ENDS[end]()
+    error = None if body.end is None else _ENDS.get(body.end)
+    return None if error is None else error()

@@ -1,1 +1,38 @@
-"""A server for the tus resumable upload protocol, on aiohttp."""
+"""A server for the tus resumable upload protocol, on aiohttp.
+
+Run it as a program (`tusserver`), or mount it into an aiohttp application:
+
+    engine = build_engine(Settings(upload_dir="uploads"), hooks=CallableHooks(...))
+    app.add_subapp("/files/", tus_app(engine))
+"""
+
+from tusserver.compose import build_engine
+from tusserver.config import Settings
+from tusserver.engine.core import UploadEngine
+from tusserver.engine.parts import EngineParts
+from tusserver.errors import HookFailed, Rejected, TusError
+from tusserver.hooks.callables import CallableHooks
+from tusserver.ports import Decision, Event, EventKind, Hooks, RequestInfo
+from tusserver.upload import Durability, Limits, Upload, UploadId
+from tusserver.web.app import tus_app
+
+__all__ = [
+    "CallableHooks",
+    "Decision",
+    "Durability",
+    "EngineParts",
+    "Event",
+    "EventKind",
+    "HookFailed",
+    "Hooks",
+    "Limits",
+    "Rejected",
+    "RequestInfo",
+    "Settings",
+    "TusError",
+    "Upload",
+    "UploadEngine",
+    "UploadId",
+    "build_engine",
+    "tus_app",
+]

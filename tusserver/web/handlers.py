@@ -188,7 +188,9 @@ class _Exchange:
             body=reply.body.encode() if reply.body else None,
             headers=headers,
         )
-        if reply.close:
+        if reply.close or not self.request.content.is_eof():
+            # Part of the body is unread: a client that waits for the answer learns that the
+            # connection ends; one that still sends is read from for a while and can read it.
             response.force_close()
         return response
 

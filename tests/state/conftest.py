@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import time
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Protocol, Self, cast
+from typing import TYPE_CHECKING, Protocol, Self
 
 import pytest
 
 from tests.support.redis_fixture import need_redis_server
 from tests.support.redis_server import RedisServer, free_port
-from tusserver.ports import Peek
 from tusserver.state.local import LocalState
 from tusserver.state.redis import RedisState
+from tusserver.storage.local import LocalStorage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
-    from tusserver.ports import StateStore, Storage
+    from tusserver.ports import Holder, Lease, StateStore
     from tusserver.upload import Upload, UploadId
 
 STORE_ID = "store-of-the-tests"
@@ -46,46 +46,46 @@ class RedisBench:
         self.remove = state.delete
 
 
-class Ledger:
-    """The part of a storage that the state reads, without files."""
-
-    def __init__(self) -> None:
-        self.records: dict[UploadId, Upload] = {}
-
-    async def peek(self, upload_id: UploadId) -> Peek:
-        return Peek(self.records.get(upload_id), None)
-
-    async def scan(self, after: UploadId | None, limit: int) -> list[Upload]:
-        upload_ids = sorted(known for known in self.records if after is None or known > after)
-        return [self.records[upload_id] for upload_id in upload_ids[:limit]]
-
-
 class LocalBench:
-    """The ledger as the state."""
+    """The ledger of a real directory as the state."""
 
-    def __init__(self) -> None:
-        self.ledger = Ledger()
-        self.state = LocalState(cast("Storage", self.ledger))
+    def __init__(self, storage: LocalStorage) -> None:
+        self.storage = storage
+        self.state = LocalState(storage)
 
     @classmethod
     @asynccontextmanager
-    async def opened(cls, _directory: Path) -> AsyncIterator[Self]:
-        bench = cls()
-        await bench.state.attach(STORE_ID)
+    async def opened(cls, directory: Path) -> AsyncIterator[Self]:
+        storage = LocalStorage(directory, reserve=0, state_kind="local", mailbox_name="")
+        await storage.open()
+        bench = cls(storage)
+        await bench.state.attach(storage.store_id)
         yield bench
         await bench.state.close()
+        await storage.close()
 
     async def create(self, upload: Upload) -> None:
-        self.ledger.records[upload.upload_id] = upload
+        lease = await self.storage.create(upload, sync=False)
         await self.state.add(upload)
+        await lease.release()
 
     async def commit(self, upload: Upload) -> None:
-        self.ledger.records[upload.upload_id] = upload
+        lease = await self._lease(upload.upload_id)
+        await self.storage.record(lease, upload, sync=False)
         await self.state.save(upload)
+        await lease.release()
 
     async def remove(self, upload_id: UploadId) -> None:
-        del self.ledger.records[upload_id]
+        await self.storage.remove(await self._lease(upload_id))
         await self.state.delete(upload_id)
+
+    async def _lease(self, upload_id: UploadId) -> Lease:
+        async def nobody_holds_it(_: Holder | None) -> None:
+            raise AssertionError("the lease was not released")
+
+        lease = await self.storage.lease(upload_id, on_contended=nobody_holds_it, timeout=1)
+        assert lease is not None
+        return lease
 
 
 @pytest.fixture(scope="session")

@@ -41,7 +41,7 @@ class Appender:
         tap: Tap | None,
         progress: Progress,
     ) -> int:
-        """Do what `Storage.append` says; LengthExceeded for one that goes past it."""
+        """Do what `Storage.append` says."""
         stored = since_turn = 0
         if not self._space.can_allocate:
             # The file's size says nothing about blocks: look at the free space as it grows.

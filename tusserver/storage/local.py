@@ -246,9 +246,9 @@ class LocalStorage:
     ) -> int:
         """Write the body at `offset`, at most `window` bytes; give the number stored.
 
-        A body that goes on past the window is stopped with `BodyEnd.REFUSED`.
-
-        Raises: StorageFull, MaxSizeExceeded, StorageFault; the body is stopped then, too.
+        Raises: LengthExceeded (the body goes on past the window; what fitted is stored),
+        StorageFull, MaxSizeExceeded (of the file system), StorageFault. The body was stopped
+        (REFUSED) before.
         """
         appender = Appender(self._pool, self._writer, self._store.space)
         return await appender.append(

@@ -3,7 +3,7 @@
 
 import { createReadStream } from 'node:fs'
 import { createRequire } from 'node:module'
-import { Readable } from 'node:stream'
+import { PassThrough } from 'node:stream'
 
 const [modules, text] = process.argv.slice(2)
 const tus = createRequire(`${modules}/`)('tus-js-client')
@@ -19,7 +19,7 @@ const whatHappened = (error) => ({
 function source() {
   const reading = createReadStream(file)
   // Anything but a ReadStream has no size that the client could know.
-  return stream ? Readable.from(reading) : reading
+  return stream ? reading.pipe(new PassThrough()) : reading
 }
 
 let aborting = false

@@ -59,7 +59,8 @@ class ClientRun:
     @property
     def urls(self) -> list[str]:
         """Give every URL once, in order."""
-        found = [event["url"] for event in self.told("url")]
+        # A client that uploads in parts only tells the URL of the whole when it is done.
+        found = [event["url"] for event in [*self.told("url"), *self.told("success")]]
         return list(dict.fromkeys(found))
 
     @property

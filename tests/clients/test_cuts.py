@@ -1,0 +1,100 @@
+"""Uploads over a network that cuts connections at seeded places, twenty times and more."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.clients import tus_js, tuspy
+from tests.support.content import KIB, MIB, assert_arrived, make_file
+from tests.support.proxy import ANSWER, FIN, RST, Proxy, seeded_cuts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.support.clients import ClientRun
+    from tests.support.server import TusServer
+
+SIZE = 16 * MIB + 77
+CUTS = 22
+ALL_KINDS = [FIN, RST, ANSWER]
+
+
+@pytest.fixture
+def ports(
+    make_server: Callable[..., TusServer], upload_dir: Path, state_url: str, number: int
+) -> list[int]:
+    """The ports of servers that share directory and state."""
+    servers = [make_server(upload_dir=upload_dir, state=state_url) for _ in range(number)]
+    return [server.port for server in servers]
+
+
+@pytest.fixture(params=[1, 3], ids=["one server", "three servers"])
+def number(request: pytest.FixtureRequest) -> int:
+    """How many servers there are."""
+    return request.param
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Iterator[Path]:
+    """The file to upload."""
+    path = make_file(tmp_path / "file", SIZE)
+    yield path
+    path.unlink()
+
+
+@pytest.mark.timeout(60)
+def test_a_file_in_one_patch_arrives_through_twenty_cuts(
+    ports: list[int], file: Path, upload: Callable[..., ClientRun]
+) -> None:
+    cuts = seeded_cuts(1, count=CUTS, mean=500 * KIB)
+    with Proxy(*ports, cuts=cuts) as proxy, upload(proxy.url, file) as run:
+        run.finish()
+        assert proxy.cuts_made == CUTS
+        # A client that lost its upload would have made another one.
+        assert len(run.urls) == 1
+        assert_arrived(run.url, SIZE)
+
+
+WAYS: dict[str, Callable[[str, Path], ClientRun]] = {}
+
+
+def _way(name: str, client: Callable[..., ClientRun], **options: Any) -> None:
+    WAYS[name] = lambda url, file: client(url, file, **options)
+
+
+_way("tus-js-client, in chunks", tus_js, chunkSize=256 * KIB)
+_way("tus-js-client, in three parts", tus_js, parallelUploads=3, chunkSize=256 * KIB)
+_way("tus-js-client, PATCH as POST", tus_js, overridePatchMethod=True, chunkSize=256 * KIB)
+_way(
+    "tus-js-client, creation with data",
+    tus_js,
+    uploadDataDuringCreation=True,
+    chunkSize=256 * KIB,
+)
+_way(
+    "tus-js-client, deferred length",
+    tus_js,
+    stream=True,
+    uploadLengthDeferred=True,
+    chunkSize=256 * KIB,
+)
+_way("tuspy, in chunks", tuspy, chunk_size=256 * KIB)
+_way("tuspy, with checksums", tuspy, chunk_size=256 * KIB, upload_checksum=True)
+_way("tuspy-async, with checksums", tuspy, chunk_size=256 * KIB, upload_checksum=True,
+     asynchronous=True)  # fmt: skip
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("number", [3], ids=["three servers"])
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+def test_a_file_in_pieces_arrives_through_cuts_and_lost_answers(
+    ports: list[int], file: Path, way: Callable[[str, Path], ClientRun]
+) -> None:
+    cuts = seeded_cuts(2, count=CUTS, mean=600 * KIB, kinds=ALL_KINDS)
+    with Proxy(*ports, cuts=cuts) as proxy, way(proxy.url, file) as run:
+        run.finish()
+        assert proxy.cuts_made >= 20
+        assert_arrived(run.url, SIZE)

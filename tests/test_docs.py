@@ -93,7 +93,7 @@ def test_the_readme_opens_with_one_line_that_runs_and_one_that_tests():
     assert test == "python3 -m tests\n"
 
 
-def test_every_flag_of_the_readme_can_be_read(tmp_path):
+def test_every_flag_of_the_readme_can_be_read():
     lines = [line for block in blocks(ROOT / "README.md", "sh") for line in block.splitlines()]
     commands = [line.split() for line in lines if line.startswith("tusserver ")]
     assert commands

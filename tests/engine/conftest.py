@@ -14,6 +14,7 @@ from tusserver.engine.records import Records
 from tusserver.hooks.callables import CallableHooks
 from tusserver.protocol.messages import Append, Create, Part
 from tusserver.state.local import LocalState
+from tusserver.state.redis import RedisState
 from tusserver.storage.local import LocalStorage
 from tusserver.storage.wake import DatagramMailbox
 from tusserver.upload import Durability, Limits
@@ -179,13 +180,15 @@ async def build(tmp_path):
         durability="normal",
         storage=LocalStorage,
         grace=300.0,
+        state_url=None,
         clock=None,
         started=True,
         extensions=ALL,
     ):
         mailbox = DatagramMailbox(tmp_path)
-        store = storage(tmp_path, reserve=0, state_kind="local", mailbox_name=mailbox.name)
-        state = LocalState(store)
+        kind = "redis" if state_url else "local"
+        store = storage(tmp_path, reserve=0, state_kind=kind, mailbox_name=mailbox.name)
+        state = RedisState(state_url) if state_url else LocalState(store)
         clock = clock or TurnedClock()
         parts = EngineParts(
             storage=store,

@@ -158,6 +158,12 @@ class Sweeper:
         now = self._parts.clock.monotonic()
         if now - self._orphans_at >= ORPHANS_EVERY:
             self._orphans_at = now
-            count = await self._parts.storage.sweep_orphans(older_than=ORPHAN_AGE)
+            known = None if self._parts.state.is_ledger else self._is_known
+            count = await self._parts.storage.sweep_orphans(older_than=ORPHAN_AGE, known=known)
             if count:
                 logger.info("removed %d files that belonged to no upload", count)
+
+    async def _is_known(self, upload_id: UploadId) -> bool:
+        """Tell whether the state store has a record that is not marked as removed."""
+        record = await self._parts.state.get(upload_id)
+        return record is not None and record.status is not Status.REMOVED

@@ -84,8 +84,7 @@ def run(command: str, settings: Settings) -> int:
     """Serve or adopt; give the exit status, with one line on stderr if it is not 0."""
 
     def announce(host: str, port: int) -> None:
-        # Said a moment later, when signals are heard: who reads it may send one at once.
-        asyncio.get_running_loop().call_soon(_say, greeting(settings, host, port))
+        _say(greeting(settings, host, port))
 
     try:
         if command == ADOPT:

@@ -22,6 +22,7 @@ from tusserver.state.redis import RedisState
 from tusserver.storage.local import LocalStorage
 from tusserver.storage.wake import DatagramMailbox
 from tusserver.upload import Durability
+from tusserver.values import EXTENSIONS, LOCAL
 from tusserver.web.app import plain_errors, tus_app
 from tusserver.web.server import TusRunner
 
@@ -31,22 +32,10 @@ if TYPE_CHECKING:
     from tusserver.config import Settings
     from tusserver.ports import Hooks, StateStore
 
-LOCAL = "local"
 REDIS = "redis"
-
-EXTENSIONS = frozenset(
-    {
-        "creation",
-        "creation-with-upload",
-        "creation-defer-length",
-        "checksum",
-        "termination",
-        "expiration",
-        "concatenation",
-        "download",
-    }
-)
-"""Everything that can be switched off; `download` is GET, which tus does not announce."""
+"""The kind of state that `store.json` names for every URL of a Redis."""
+DOWNLOAD = "download"
+"""GET, which tus does not announce but which is switched off as an extension is."""
 
 
 class SystemClock:
@@ -71,7 +60,7 @@ def build_engine(settings: Settings, hooks: Hooks | None = None) -> UploadEngine
     )
     state: StateStore
     state = LocalState(storage) if kind == LOCAL else RedisState(settings.state)
-    off = set(settings.disable) | (set() if settings.download else {"download"})
+    works = {*EXTENSIONS, DOWNLOAD} - set(settings.disable)
     parts = EngineParts(
         storage=storage,
         state=state,
@@ -81,7 +70,7 @@ def build_engine(settings: Settings, hooks: Hooks | None = None) -> UploadEngine
         clock=SystemClock(),
         limits=settings.limits(),
         durability=Durability(settings.durability),
-        extensions=EXTENSIONS - off,
+        extensions=frozenset(works if settings.download else works - {DOWNLOAD}),
         web=WebOptions(
             body_timeout=settings.body_timeout,
             cache_control=settings.cache_control,
@@ -112,6 +101,7 @@ async def serve(settings: Settings, *, announce: Callable[[str, int], None]) -> 
     `announce` is called with host and port once connections are accepted. Raises: ConfigError,
     StorageFault, StateUnavailable, OSError (the address cannot be used).
     """
+    told = _stop_signal()
     runner = TusRunner(build_app(settings), shutdown_timeout=settings.shutdown_timeout)
     try:
         await runner.setup()
@@ -119,7 +109,7 @@ async def serve(settings: Settings, *, announce: Callable[[str, int], None]) -> 
         await site.start()
         host, port = runner.addresses[0][:2]
         announce(str(host), int(port))
-        await _until_told_to_stop()
+        await told.wait()
     finally:
         await runner.cleanup()
 
@@ -131,18 +121,21 @@ async def adopt(settings: Settings) -> str:
     """
     kind = LOCAL if settings.state == LOCAL else REDIS
     storage = LocalStorage(Path(settings.upload_dir), reserve=0, state_kind=kind, mailbox_name="")
-    store_id = await storage.adopt()
     if kind == LOCAL:
+        store_id = await storage.adopt()
         return f"{settings.upload_dir} now keeps its state in its own ledger (store {store_id})"
     state = RedisState(settings.state)
     try:
+        await state.list(None, 1)  # A Redis that does not answer must leave the directory alone.
+        store_id = await storage.adopt()
         await state.adopt(store_id)
     finally:
         await state.close()
     return f"{settings.upload_dir} now keeps its state in Redis (store {store_id})"
 
 
-async def _until_told_to_stop() -> None:
+def _stop_signal() -> asyncio.Event:
+    """Give what is set by the first SIGTERM or SIGINT; the second one ends the process."""
     told = asyncio.Event()
 
     def stop() -> None:
@@ -153,7 +146,4 @@ async def _until_told_to_stop() -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
-    await told.wait()
-
-
-__all__ = ["adopt", "build_app", "build_engine", "serve"]
+    return told

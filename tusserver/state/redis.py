@@ -26,8 +26,9 @@ from tusserver.errors import ConfigError, StateConflict, StateUnavailable
 from tusserver.protocol.rules import is_expired
 from tusserver.state import lua
 from tusserver.state.codec import format_upload, parse_upload
-from tusserver.state.trouble import Complaints, is_redis_url, without_password
+from tusserver.state.trouble import Complaints
 from tusserver.upload import UploadId, is_upload_id
+from tusserver.values import hide_password, is_redis_url
 
 if TYPE_CHECKING:
     from builtins import list as list_of
@@ -73,7 +74,7 @@ class RedisState:
 
         Raises: ConfigError for a URL that is not right.
         """
-        self._url = without_password(url)
+        self._url = hide_password(url)
         self._client = Redis.from_pool(_make_pool(url, max_connections, patience))
         self._patience = patience
         self._complaints = Complaints(self._url)
@@ -325,7 +326,7 @@ class RedisState:
 def _make_pool(url: str, max_connections: int, patience: float) -> BlockingConnectionPool:
     reason = "expected redis://[user:password@]host[:port][/database], rediss:// or unix://path"
     if not is_redis_url(url):
-        raise ConfigError("state", without_password(url), reason)
+        raise ConfigError("state", hide_password(url), reason)
     try:
         pool = BlockingConnectionPool.from_url(
             url,
@@ -346,7 +347,7 @@ def _make_pool(url: str, max_connections: int, patience: float) -> BlockingConne
     except (ValueError, TypeError, RedisError) as exc:
         # The text of the error may quote parts of the URL, and so the password.
         raise ConfigError(
-            "state", without_password(url), f"{reason}; an option is wrong ({type(exc).__name__})"
+            "state", hide_password(url), f"{reason}; an option is wrong ({type(exc).__name__})"
         ) from None
     return pool
 

@@ -7,10 +7,8 @@ mends it. Source: the error replies of the Redis documentation.
 from __future__ import annotations
 
 import logging
-import re
 import time
 from typing import TYPE_CHECKING
-from urllib.parse import SplitResult, urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,49 +44,6 @@ def remedy_for(error: BaseException) -> str:
         if sign in text:
             return remedy
     return _DEFAULT_REMEDY
-
-
-def without_password(url: str) -> str:
-    """Give a URL that may be shown.
-
-    A password with a stray `/`, `#` or `?` ends up in other parts of the URL: of one that is
-    not right in all its parts and may hold a password, only the scheme is shown.
-    """
-    if "@" not in url and "password" not in url:
-        return url
-    if not is_redis_url(url):
-        scheme, separator, _ = url.partition("://")
-        return f"{scheme}://***" if separator and scheme.isalpha() else "***"
-    parts = urlsplit(url)
-    netloc = parts.netloc
-    if "@" in netloc:
-        user, _, host = netloc.rpartition("@")
-        name, colon, _ = user.partition(":")
-        netloc = f"{name}:***@{host}" if colon else f"{name}@{host}"
-    query = re.sub(r"(password=)[^&]*", r"\1***", parts.query)
-    text = f"{parts.scheme}://{netloc}{parts.path}"
-    return f"{text}?{query}" if query else text
-
-
-def is_redis_url(url: str) -> bool:
-    """Tell whether a text is a redis://, rediss:// or unix:// URL that is right in all parts."""
-    try:
-        parts = urlsplit(url)
-        port_is_right = parts.port is None or parts.port > 0
-    except ValueError:
-        return False
-    if parts.fragment or "@" in parts.query or not port_is_right:
-        return False
-    return _names_a_server(parts)
-
-
-def _names_a_server(parts: SplitResult) -> bool:
-    if parts.scheme == "unix":
-        return len(parts.path) > 1 and not parts.hostname
-    if parts.scheme not in ("redis", "rediss"):
-        return False
-    is_database = re.fullmatch(r"(/[0-9]*)?", parts.path) is not None
-    return is_database and bool(parts.hostname)
 
 
 class Complaints:

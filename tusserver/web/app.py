@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def tus_app(engine: UploadEngine) -> web.Application:
-    """Make an application for `app.add_subapp("/files/", tus_app(engine))`.
+    """Make the application of an engine, to be mounted by `add_subapp` or served alone.
 
     It starts the engine with the host's start-up and closes it with its clean-up.
     """

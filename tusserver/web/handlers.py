@@ -71,7 +71,7 @@ class TusHandlers:
                 self._cors,
                 request.headers.get("Origin"),
                 method=dialect.method(head),
-                own_origin=f"{request.scheme}://{request.host}",
+                own_origin=self._own_origin(request),
             )
             command = dialect.parse(head, features)
             check_expectation(request)
@@ -132,7 +132,7 @@ class TusHandlers:
         async def reopen() -> list[Segment]:
             return (await self._engine.content(command.upload_id))[1]
 
-        return await send_upload(
+        response = await send_upload(
             exchange.request,
             upload,
             segments,
@@ -140,12 +140,22 @@ class TusHandlers:
             headers={"Tus-Resumable": "1.0.0", **exchange.cors},
             reopen=reopen,
         )
+        if exchange.may_leak:
+            response.force_close()
+        return response
 
     def _body(self, request: web.Request) -> StreamBody:
         return StreamBody(request, idle_timeout=self._options.body_timeout)
 
     def _locate(self, upload_id: UploadId, base_path: str) -> str:
         return f"{self._options.public_url or base_path}{upload_id}"
+
+    def _own_origin(self, request: web.Request) -> str:
+        """Give the origin of the server's own pages, as browsers name it."""
+        public = self._options.public_url
+        if public is not None:
+            return "/".join(public.split("/", 3)[:3])
+        return f"{request.scheme}://{request.host}"
 
     def _cors_headers(self, request: web.Request) -> Mapping[str, str]:
         origin = request.headers.get("Origin")
@@ -179,6 +189,15 @@ class _Exchange:
         """Give what lets a waiting client send its body."""
         return lambda: send_continue(self.request)
 
+    @property
+    def may_leak(self) -> bool:
+        """Tell whether a trailer of this request could become a field of the next one.
+
+        aiohttp's C parser (3.14.5) lets it; our own connections know better. Behind a proxy, the
+        next request may be that of another user.
+        """
+        return self.head.content_length is None and not self.head.can_trail
+
     def respond(self, reply: Reply) -> web.Response:
         """Turn a reply into aiohttp's response."""
         headers = {**self.cors, **dict(reply.headers)}
@@ -188,7 +207,7 @@ class _Exchange:
             body=reply.body.encode() if reply.body else None,
             headers=headers,
         )
-        if reply.close or not self.request.content.is_eof():
+        if reply.close or self.may_leak or not self.request.content.is_eof():
             # Part of the body is unread: a client that waits for the answer learns that the
             # connection ends; one that still sends is read from for a while and can read it.
             response.force_close()

@@ -215,7 +215,7 @@ async def test_a_password_is_used_and_never_logged(start_redis, caplog):
         with pytest.raises(StateUnavailable):
             await state.add(make_upload())
 
-    assert caplog.text.count("redis://:***@127.0.0.1") == 3
+    assert caplog.text.count("redis://***@127.0.0.1") == 3
     assert "s3cret" not in caplog.text
 
 

@@ -211,13 +211,36 @@ async def test_a_list_of_10000_parts_fits_into_a_header(step: int):
         assert it.requests[0].headers["Upload-Concat"].count(url) == 10_000
 
 
-async def test_many_long_headers_end_the_connection():
+@pytest.mark.clause("META-12")
+@pytest.mark.parametrize("step", [10**7, 100_000], ids=["at once", "in pieces"])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        ["X: " + "x" * 4_000_000],
+        [f"X-{number}: " + "x" * 500_000 for number in range(8)],
+        ["x" * 4_000_000],
+    ],
+    ids=["one field", "several fields", "one name"],
+)
+async def test_a_head_beyond_any_limit_is_refused_in_a_way_that_can_be_read(fields, step: int):
+    text = head(*fields, method="GET")
     async with site() as it:
         client = await it.connect()
-        fields = [f"X-{number}: ".encode() + b"x" * 500_000 + b"\r\n" for number in range(100)]
-        with pytest.raises(ConnectionError):
-            await client.send(b"GET / HTTP/1.1\r\nHost: a\r\n", *fields, pause=0.01)
+        await client.send(*[text[at : at + step] for at in range(0, len(text), step)])
+        status, _, body = await client.answer()
+        assert (status, body) == ("HTTP/1.1 400 Bad Request", MALFORMED)
+        assert await client.rest() == b""
         assert not it.requests
+
+
+async def test_a_head_beyond_any_limit_waits_for_the_answer_of_the_request_before_it():
+    async with site() as it:
+        client, body = await it.upload(sized(3) + b"abc")
+        fields = [f"X-{number}: " + "x" * 500_000 for number in range(8)]
+        await client.send(head(*fields, method="GET"))
+        assert await drain(body) == b"abc"
+        it.may_answer.set()
+        assert (await client.answer())[2] == "complete"
 
 
 @pytest.mark.clause("HTTP-04")

@@ -196,10 +196,14 @@ async def test_a_stop_in_the_moment_of_a_break_is_no_error():
         assert body.end is BodyEnd.SUPERSEDED
 
 
-async def test_an_ended_body_cannot_be_stopped():
+@pytest.mark.parametrize("why", [BodyEnd.SUPERSEDED, BodyEnd.DISCONNECTED, BodyEnd.REFUSED])
+async def test_a_body_that_has_ended_can_only_be_refused(why: BodyEnd):
     async with site() as it:
         _, body = await it.upload(sized(3) + b"abc")
         assert await drain(body) == b"abc"
+        body.stop(why)
+        assert body.end is (why if why is BodyEnd.REFUSED else BodyEnd.COMPLETE)
+        _, body = await it.upload(sized(0))
         body.stop(BodyEnd.SUPERSEDED)
         assert body.end is BodyEnd.COMPLETE
 

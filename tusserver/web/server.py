@@ -119,9 +119,10 @@ class TusConnection(web.RequestHandler):
         if data:
             self._framing.feed(data)
             if self._framing.is_too_long:
-                logger.info("The head of a request was too long: the connection is closed.")
+                # The parser counts each field by itself. It refuses a field without a name, and
+                # that is answered as everything it refuses.
+                super().data_received(b"\r\n:\r\n\r\n")
                 self._refusing = True
-                self.force_close()
                 return
         super().data_received(data)
         self._check_parser()

@@ -109,9 +109,12 @@ class StreamBody:
     def stop(self, why: BodyEnd) -> None:
         """End the body now; a waiting `read` returns b"". Does nothing when it has ended.
 
-        DISCONNECTED says that the client has gone: what had arrived is delivered before the end.
+        Only REFUSED replaces COMPLETE (see `Body.stop`). DISCONNECTED says that the client has
+        gone: what had arrived is delivered before the end.
         """
         if self.end is not None:
+            if why is BodyEnd.REFUSED and self._then is BodyEnd.COMPLETE:
+                self._then = why
             return
         if why is not BodyEnd.DISCONNECTED:
             self._rest = memoryview(b"")

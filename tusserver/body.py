@@ -48,7 +48,11 @@ class Body(Protocol):
         """Wait for bytes, at most 256 KiB; b"" once the body has ended. Safe to cancel."""
 
     def stop(self, why: BodyEnd) -> None:
-        """End the body now; a waiting `read` returns b"". Does nothing when it has ended."""
+        """End the body now; a waiting `read` returns b"". Does nothing when it has ended.
+
+        Only REFUSED replaces COMPLETE: a body that is too long may be known to be whole by the
+        read that showed it.
+        """
 
     def trailer(self, name: str) -> str | None:
         """Give the value of a trailer field once the body is complete; None if absent."""

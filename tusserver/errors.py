@@ -61,6 +61,8 @@ class ContentEncodingUnsupported(TusError):
 
     code = "content_encoding_unsupported"
     sentence = "Request bodies must not be compressed: leave Content-Encoding away."
+    # A host's runner may fail to unpack the body that it has to skip.
+    close = True
 
 
 class HeaderInvalid(TusError):

@@ -187,7 +187,9 @@ class Settings(BaseSettings):
     )
 
     def limits(self) -> Limits:
-        """Give what holds for each upload."""
+        """Give what holds for each upload; without expiration nothing expires."""
+        if "expiration" in self.disable:
+            return Limits(max_size=self.max_size, expire_after=None)
         return Limits(
             max_size=self.max_size,
             expire_after=self.expire_after,

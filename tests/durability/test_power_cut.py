@@ -1,0 +1,196 @@
+"""Power cuts for real: an ext4 image whose journal is dropped by the shutdown ioctl.
+
+What no fsync covered is gone after it, exactly as after a cut. Needs root and loop devices.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import random
+import shutil
+import struct
+import subprocess
+import tempfile
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tests.support.raw import Tus
+from tests.support.server import TusServer
+
+EXT4_IOC_SHUTDOWN = 0x8004587D
+NO_LOG_FLUSH = 2
+SEED = 20261121
+
+pytestmark = pytest.mark.timeout(120)
+
+
+class Disk:
+    """A small ext4 file system that can lose its power."""
+
+    def __init__(self, folder: Path) -> None:
+        self.image = folder / "disk.img"
+        self.mount_point = folder / "disk"
+        self.mount_point.mkdir()
+        with self.image.open("wb") as image:
+            image.truncate(256 * 1024 * 1024)
+        subprocess.run(["mkfs.ext4", "-q", "-F", self.image], check=True)
+        self.mount()
+
+    def mount(self) -> None:
+        subprocess.run(["mount", "-o", "loop", self.image, self.mount_point], check=True)
+
+    def cut_power(self) -> None:
+        """Drop all that is not on the disk, and bring the file system back."""
+        fd = os.open(self.mount_point, os.O_RDONLY)
+        try:
+            fcntl.ioctl(fd, EXT4_IOC_SHUTDOWN, struct.pack("I", NO_LOG_FLUSH))
+        finally:
+            os.close(fd)
+        self.unmount()
+        self.mount()
+
+    def unmount(self) -> None:
+        subprocess.run(["umount", self.mount_point], check=True)
+
+
+@pytest.fixture
+def disk():
+    if os.geteuid() != 0:
+        pytest.skip("cutting the power of a file system needs root; remedy: run as root")
+    if shutil.which("mkfs.ext4") is None:
+        pytest.skip("no mkfs.ext4; remedy: apt-get install e2fsprogs")
+    folder = Path(tempfile.mkdtemp(prefix="cut-"))
+    try:
+        made = Disk(folder)
+    except (subprocess.CalledProcessError, OSError) as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        pytest.skip(f"no loop device can be mounted here ({error}); remedy: run as root outside")
+    yield made
+    made.unmount()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+class Lives:
+    """A server that is started in one life of the machine after the other."""
+
+    def __init__(self, disk: Disk, *flags: str) -> None:
+        self.disk = disk
+        self.flags = flags
+        self.life = 0
+        self.boot_id = disk.image.with_name("boot-id")
+        self.begin()
+
+    def begin(self) -> None:
+        self.life += 1
+        self.boot_id.write_text(f"life-{self.life}")
+        self.server = TusServer(
+            *self.flags,
+            upload_dir=self.disk.mount_point / "uploads",
+            environment={"TUSSERVER_BOOT_ID_FILE": str(self.boot_id)},
+        )
+        self.tus = Tus(self.server.url)
+
+    def cut_power(self) -> None:
+        self.server.kill()
+        self.disk.cut_power()
+        self.server.close()
+        self.begin()
+
+
+@pytest.fixture
+def lives(disk, request):
+    flags = getattr(request, "param", ())
+    made = Lives(disk, *flags)
+    yield made
+    made.server.close()
+
+
+def fetch(server: TusServer, target: str) -> bytes:
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.port}{target}") as answer:
+        return answer.read()
+
+
+def digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def test_what_was_answered_as_complete_is_there_after_a_power_cut(lives):
+    source = random.Random(SEED)
+    for _ in range(3):
+        whole = {}
+        for size in (0, 1, 4096, 300_000, 5_000_000):
+            data = source.randbytes(size)
+            target = lives.tus.create(size)
+            if size:
+                assert lives.tus.patch(target, 0, data[: size // 2]).status == 204
+                assert lives.tus.patch(target, size // 2, data[size // 2 :]).status == 204
+            whole[target] = data
+        lives.cut_power()
+        for target, data in whole.items():
+            assert digest(fetch(lives.server, target)) == digest(data)
+
+
+def test_an_unfinished_upload_goes_on_after_a_power_cut_and_no_byte_is_wrong(lives):
+    source = random.Random(SEED)
+    for _ in range(3):
+        data = source.randbytes(2_000_000)
+        target = lives.tus.create(len(data))
+        lives.tus.patch(target, 0, data[:1_200_000])
+        lives.cut_power()
+        answer = lives.tus.head(target)
+        if answer.status == 404:
+            continue  # made in the last seconds: made anew
+        assert answer.offset in {0, 1_200_000}
+        assert lives.tus.patch(target, answer.offset, data[answer.offset :]).status == 204
+        assert digest(fetch(lives.server, target)) == digest(data)
+
+
+@pytest.mark.parametrize("lives", [("--durability", "strict")], indirect=True, ids=["strict"])
+def test_strict_loses_no_acknowledged_byte(lives):
+    source = random.Random(SEED)
+    for _ in range(3):
+        data = source.randbytes(2_000_000)
+        target = lives.tus.create(len(data))
+        lives.cut_power()
+        assert lives.tus.offset(target) == 0
+        assert lives.tus.patch(target, 0, data[:1_200_000]).offset == 1_200_000
+        lives.cut_power()
+        assert lives.tus.offset(target) == 1_200_000
+        assert lives.tus.patch(target, 1_200_000, data[1_200_000:]).status == 204
+        assert digest(fetch(lives.server, target)) == digest(data)
+
+
+def test_a_graceful_stop_leaves_nothing_to_a_power_cut(lives):
+    data = random.Random(SEED).randbytes(2_000_000)
+    target = lives.tus.create(len(data))
+    assert lives.tus.patch(target, 0, data[:1_200_000]).offset == 1_200_000
+    assert lives.server.terminate() == 0
+    lives.cut_power()
+    assert lives.tus.offset(target) == 1_200_000
+
+
+def test_a_joined_upload_is_there_after_a_power_cut(lives):
+    source = random.Random(SEED)
+    pieces = [source.randbytes(700_000) for _ in range(3)]
+    partial = {"Upload-Concat": "partial"}
+    parts = [lives.tus.upload(piece, partial) for piece in pieces]
+    answer = lives.tus.post({"Upload-Concat": f"final;{' '.join(parts)}"})
+    assert answer.status == 201
+    final = lives.tus.target(answer.get("Location"))
+    lives.cut_power()
+    assert digest(fetch(lives.server, final)) == digest(b"".join(pieces))
+
+
+@pytest.mark.parametrize("lives", [("--durability", "process")], indirect=True, ids=["process"])
+def test_without_syncs_the_cut_takes_what_was_complete(lives):
+    """The control: these tests can fail, and `process` promises nothing about power."""
+    data = random.Random(SEED).randbytes(300_000)
+    target = lives.tus.upload(data)
+    lives.cut_power()
+    answer = lives.tus.head(target)
+    lost = answer.status == 404 or digest(fetch(lives.server, target)) != digest(data)
+    assert lost

@@ -87,7 +87,7 @@ def test_every_piece_of_python_is_python(page):
 
 def test_the_readme_opens_with_one_line_that_runs_and_one_that_tests():
     run, test = blocks(ROOT / "README.md", "sh")[:2]
-    assert run.startswith("git clone ")
+    assert run.startswith("python3 -m venv .venv && .venv/bin/pip install ")
     assert run.endswith("&& .venv/bin/tusserver\n")
     assert run.count("\n") == 1
     assert test == "python3 -m tests\n"

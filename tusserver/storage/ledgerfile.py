@@ -183,10 +183,12 @@ class LedgerFile:
             return None
         slot = format_slot(upload)
         own = slot_at(upload.version)
-        other = SECTOR - own
-        jumps = upload.version != newest and self._versions[upload.version % 2] == newest
-        # A version was left out: torn, this write must not cost the newest record.
-        return [(slot, other), (slot, own)] if jumps else [(slot, own)]
+        place = upload.version % 2
+        only = self._versions[place] == newest != self._versions[1 - place]
+        if only and upload.version != newest:
+            # A version was left out: torn, this write must not cost the newest record.
+            return [(slot, SECTOR - own), (slot, own)]
+        return [(slot, own)]
 
     def wrote(self, upload: Upload, steps: list[tuple[bytes, int]]) -> None:
         """Note that these writes were made. Does not block."""

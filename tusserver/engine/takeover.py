@@ -94,7 +94,7 @@ class Takeover:
 
     async def _push_out(self, upload_id: UploadId, holder: Holder | None) -> None:
         """Ask the holder in another process to stop. Raises: UploadLocked while a hook runs."""
-        if holder is None or holder.mailbox == self._parts.mailbox.name:
+        if holder is None or not self._is_elsewhere(holder):
             return
         answer = await self._ask(holder, Verb.STOP, upload_id)
         if answer is not None and answer.outcome is Outcome.BUSY:
@@ -123,10 +123,10 @@ class Takeover:
 
         Raises: UploadLocked while a hook runs or when the holder does not answer.
         """
-        work = self._parts.slots.holder(upload.upload_id)
+        work = self._writer(upload.upload_id, holder)
         if work is not None:
             return await self._tell(work)
-        if holder is None or holder.mailbox == self._parts.mailbox.name:
+        if holder is None or not self._is_elsewhere(holder):
             return _RECORD
         return _sight(await self._ask(holder, Verb.TELL, upload.upload_id))
 
@@ -140,15 +140,27 @@ class Takeover:
 
         Raises: UploadLocked when the holder does not answer in time.
         """
-        work = self._parts.slots.holder(upload.upload_id)
+        work = self._writer(upload.upload_id, holder)
         if work is not None:
             return await self._look(work)
-        if holder is None or holder.mailbox == self._parts.mailbox.name:
+        if holder is None or not self._is_elsewhere(holder):
             return _RECORD
         answer = await self._ask(holder, Verb.LOOK, upload.upload_id)
         if answer is not None and answer.outcome is Outcome.BUSY:
             return _RECORD  # A pre-hook runs: HEAD is answered from the record.
         return _sight(answer)
+
+    def _is_elsewhere(self, holder: Holder) -> bool:
+        return holder.mailbox != self._parts.mailbox.name
+
+    def _writer(self, upload_id: UploadId, holder: Holder | None) -> Work | None:
+        """Give the work of this process that may be writing.
+
+        One that only waits for the lease of another process knows nothing of its offset.
+        """
+        work = self._parts.slots.holder(upload_id)
+        waits = work is not None and work.phase is Phase.STARTING
+        return None if waits and holder is not None and self._is_elsewhere(holder) else work
 
     async def _tell(self, work: Work) -> Sight:
         if work.phase is Phase.HOOK:

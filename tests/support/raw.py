@@ -10,9 +10,12 @@ import select
 import socket
 import struct
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urljoin, urlsplit
+
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -84,6 +87,11 @@ def message(
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
+def kept(answer: Response, wire: Wire) -> Wire | None:
+    """Give the connection of an answer for another request, unless the server closes it."""
+    return None if answer.closes else wire
+
+
 def chunked(*pieces: bytes, trailers: Sequence[str] = (), end: bool = True) -> bytes:
     """Write a chunked body, one chunk a piece; without `end` the last chunk is missing."""
     body = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces if piece)
@@ -117,11 +125,9 @@ class Wire:
     def flood(self, size: int, *, piece: bytes = bytes(65536)) -> int:
         """Send `size` bytes until the server stops it or answers; give the number sent."""
         sent = 0
-        try:
+        with suppress(ConnectionError, TimeoutError):
             while sent < size and not self._readable(0):
                 sent += self.socket.send(piece[: size - sent])
-        except (ConnectionError, TimeoutError):
-            pass
         return sent
 
     def trickle(self, data: bytes, *, size: int = 1, pause: float = 0.0) -> None:
@@ -265,11 +271,7 @@ class Tus:
         self.host = parts.hostname
         self.port = parts.port
         self.path = parts.path
-
-    @property
-    def authority(self) -> str:
-        """Give the value of `Host`."""
-        return f"{self.host}:{self.port}"
+        self.authority = f"{self.host}:{self.port}"
 
     def wire(self, *, timeout: float = 10.0) -> Wire:
         """Open a connection."""
@@ -400,12 +402,10 @@ class Tus:
         assert response.offset is not None, response
         return response.offset
 
-    def settle(self, target: str, offset: int, *, within: float = 2.0) -> int:
-        """Ask for the offset until it is `offset`, or time is up; give the last one."""
-        deadline = time.monotonic() + within
-        while (seen := self.offset(target)) != offset and time.monotonic() < deadline:
-            time.sleep(0.02)
-        return seen
+    def settle(self, target: str, offset: int) -> int:
+        """Give the offset once it is `offset`, or whatever it is after a while."""
+        eventually(lambda: self.offset(target) == offset)
+        return self.offset(target)
 
     def content(self, target: str) -> bytes:
         """Download a finished upload."""

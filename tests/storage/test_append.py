@@ -193,6 +193,17 @@ async def test_a_sync_needs_no_lease(storage, upload, lease):
     await storage.sync(upload.upload_id)
 
 
+async def test_what_is_held_here_is_synced_through_the_writers_own_open_file(
+    storage, tmp_path, upload, lease
+):
+    """The kernel tells of a write that was lost before only who had the file open then."""
+    data_path(tmp_path, upload.upload_id).unlink()
+    await storage.sync(upload.upload_id)
+    await lease.release()
+    with pytest.raises(StorageFault):
+        await storage.sync(upload.upload_id)
+
+
 async def test_a_sync_that_fails_is_a_fault_and_the_log_names_the_disk(
     storage, tmp_path, upload, lease, *, monkeypatch, caplog
 ):

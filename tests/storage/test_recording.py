@@ -14,7 +14,7 @@ import pytest
 from tests.state.uploads import make_upload
 from tests.storage.fakes import data_path, ledger_path, opened, take
 from tusserver.errors import StateConflict, StorageFault
-from tusserver.storage import ledgerfile
+from tusserver.storage import ledgerfile, pins
 from tusserver.storage.ledger import FIXED_AT, SECTOR, format_slot, slot_at
 from tusserver.storage.ledgerfile import LedgerReader
 from tusserver.upload import EventState, Kind, Status, new_upload_id
@@ -232,6 +232,20 @@ async def test_a_change_of_what_is_fixed_writes_the_whole_ledger(storage, upload
     assert await recorded(storage, upload) == third
 
 
+async def test_a_read_that_two_commits_passed_beneath_is_made_again(
+    storage, tmp_path, upload, lease, monkeypatch
+):
+    real, reads = ledgerfile.read_file, []
+
+    def torn_at_first(path):
+        reads.append(path)
+        whole = real(path)
+        return bytes(2 * SECTOR) + whole[2 * SECTOR :] if len(reads) < 3 else whole
+
+    monkeypatch.setattr(ledgerfile, "read_file", torn_at_first)
+    assert await recorded(storage, upload) == upload
+
+
 async def test_with_both_slots_damaged_there_is_no_record_and_no_guess(
     storage, tmp_path, upload, lease, caplog
 ):
@@ -313,6 +327,23 @@ async def test_pins_are_noted_told_and_taken_back(storage, tmp_path):
     await storage.unpin(part, second)
     assert await storage.pins(part) == ()
     assert list((tmp_path / ".tusserver" / "pins").iterdir()) == []
+
+
+async def test_a_pin_survives_that_the_last_other_one_is_taken_back_in_between(
+    storage, tmp_path, monkeypatch
+):
+    part, final = new_upload_id(), new_upload_id()
+    real, made = pins.make_directory, []
+
+    def vanishing(path, *, mode):
+        real(path, mode=mode)
+        made.append(path)
+        if len(made) == 1:
+            path.rmdir()
+
+    monkeypatch.setattr(pins, "make_directory", vanishing)
+    await storage.pin(part, final, sync=True)
+    assert await storage.pins(part) == (final,)
 
 
 async def test_pinning_and_unpinning_at_once_loses_no_pin(storage):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import logging
+import os
 
 import pytest
 
@@ -241,6 +242,23 @@ async def test_a_refused_reservation_leaves_nothing(storage, tmp_path, fallocate
         await storage.create(upload, sync=False)
     assert not data_path(tmp_path, upload.upload_id).exists()
     assert not ledger_path(tmp_path, upload.upload_id).exists()
+
+
+async def test_a_reservation_that_failed_half_way_is_taken_back(storage, tmp_path, monkeypatch):
+    """As ext4 does it: what could be reserved stays, and the file is longer."""
+    upload = make_upload(length=1000)
+    lease = await storage.create(upload, sync=False)
+
+    def half(descriptor, _mode, offset, count):
+        os.ftruncate(descriptor, offset + count // 2)
+        ctypes.set_errno(errno.ENOSPC)
+        return -1
+
+    monkeypatch.setattr(files, "_fallocate", half)
+    with pytest.raises(StorageFull):
+        await append(storage, lease, FedBody(b"x" * 1001))
+    assert data_path(tmp_path, upload.upload_id).stat().st_size == 1000
+    await lease.release()
 
 
 async def test_an_interrupted_reservation_is_tried_again(storage, fallocate):

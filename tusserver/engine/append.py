@@ -49,6 +49,20 @@ class Appender:
         `proceed` is awaited once nothing stands against the body (it sends 100 Continue).
         Every TusError of the checks and of receiving may be raised.
         """
+        work = Work(command.upload_id)
+        with self._parts.slots.coming(work):
+            return await self._append(command, body, work=work, proceed=proceed, request=request)
+
+    async def _append(
+        self,
+        command: Append,
+        body: Body,
+        *,
+        work: Work,
+        proceed: Callable[[], Awaitable[None]],
+        request: RequestInfo | None,
+    ) -> Appended:
+        """Check and take over, as an append that others see coming."""
         if command.upload_id in self._parts.slots.asking:
             raise UploadLocked
         upload, holder = await self._find(command.upload_id)
@@ -66,7 +80,6 @@ class Appender:
             if not self._takeover.has_moved(command.upload_id):
                 break
             upload, holder = await self._find(command.upload_id)
-        work = Work(command.upload_id)
         async with self._takeover.hold(work) as held:
             lease = held or await self._lost.recover(upload)
             try:

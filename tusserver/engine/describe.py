@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tusserver.engine.takeover import LOOK_LIMIT
 from tusserver.errors import UploadNotFound
 from tusserver.protocol.messages import Described
 from tusserver.protocol.rules import check_exists
@@ -33,6 +34,10 @@ class Describer:
 
         Raises: UploadNotFound, UploadLocked, StateUnavailable, StorageFault.
         """
+        slots = self._parts.slots
+        # A client whose connection broke asks at once: what it sent before comes first, be it
+        # still on its way through the checks.
+        await slots.wait_for_earlier(upload_id, timeout=LOOK_LIMIT)
         upload, holder = await self._find(upload_id)
         if upload.is_complete:
             served = upload.length if "download" in self._parts.extensions else None
@@ -41,10 +46,11 @@ class Describer:
             )
         if upload.kind is Kind.FINAL:
             return await self._describe_waiting(upload)
+        was_held = holder is not None or slots.holder(upload_id) is not None
         sight = await self._takeover.offset_for_head(upload, holder)
         if sight.offset is not None:
             return Described(upload=upload, offset=sight.offset, length=upload.length)
-        if holder is not None or self._parts.slots.holder(upload_id) is not None:
+        if was_held or slots.holder(upload_id) is not None:
             upload, _ = await self._find(upload_id)
         return Described(upload=upload, offset=upload.offset, length=upload.length)
 

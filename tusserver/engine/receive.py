@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from tusserver.body import ALGORITHMS, BodyEnd, Tap
 from tusserver.engine.checkpoints import Checkpoints
-from tusserver.engine.work import Phase
 from tusserver.errors import (
     AppendSuperseded,
     BodyTimeout,
@@ -93,8 +92,7 @@ class Receiver:
         limits = await self._limits_for(intake.record)
         checkpoints = self._checkpoints(intake, limits)
         tap = _tap(intake.checksum)
-        work.progress = checkpoints
-        work.phase = Phase.RECEIVING
+        work.begin(checkpoints)
         work.on_stop(body.stop)
         failure: TusError | None = None
         try:

@@ -8,7 +8,8 @@ storage's lease decides; it is taken after the turn in this process.
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+import itertools
+from contextlib import asynccontextmanager, contextmanager, suppress
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,7 +17,7 @@ from tusserver.body import BodyEnd
 from tusserver.errors import AppendSuperseded, UploadLocked
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from tusserver.upload import UploadId
 
@@ -24,6 +25,8 @@ LET_GO = 2.0
 """Seconds in which a holder must let go; then 423."""
 FINISH_WAIT = 5.0
 """Seconds for which others wait for the outcome of a finish; then 423."""
+
+_numbers = itertools.count()
 
 
 class Phase(Enum):
@@ -43,11 +46,14 @@ class Work:
     def __init__(self, upload_id: UploadId) -> None:
         """Make a turn that has not begun."""
         self.upload_id = upload_id
+        self.number = next(_numbers)
+        """The place in the order in which requests came."""
         self.phase = Phase.STARTING
         self.stopped: BodyEnd | None = None
         self.superseded = False
         self.progress: LiveAppend | None = None
         self._gone = asyncio.Event()
+        self._begun = asyncio.Event()
         self._on_stop: Callable[[BodyEnd], None] | None = None
 
     @property
@@ -68,9 +74,20 @@ class Work:
             if self._on_stop is not None:
                 self._on_stop(why)
 
+    def begin(self, progress: LiveAppend) -> None:
+        """Say that bytes are being received; from now on others may ask for the progress."""
+        self.progress = progress
+        self.phase = Phase.RECEIVING
+        self._begun.set()
+
     def leave(self) -> None:
-        """Say that the work has let go of everything."""
+        """Say that the work has let go of everything, or came to nothing."""
+        self._begun.set()
         self._gone.set()
+
+    async def wait_for_begin(self) -> None:
+        """Wait until the work receives, or has come to nothing."""
+        await self._begun.wait()
 
     async def wait(self, timeout: float) -> bool:
         """Wait until the work has let go; False if it has not after `timeout` seconds."""
@@ -108,6 +125,27 @@ class Slots:
         """Uploads about whose removal the application is being asked."""
         self._holders: dict[UploadId, Work] = {}
         self._waiters: dict[UploadId, Work] = {}
+        self._coming: dict[UploadId, list[Work]] = {}
+
+    @contextmanager
+    def coming(self, work: Work) -> Iterator[None]:
+        """Let requests that come later see an append before it has its turn."""
+        present = self._coming.setdefault(work.upload_id, [])
+        present.append(work)
+        try:
+            yield
+        finally:
+            work.leave()
+            present.remove(work)
+            if not present:
+                self._coming.pop(work.upload_id, None)
+
+    async def wait_for_earlier(self, upload_id: UploadId, *, timeout: float) -> None:
+        """Wait until every append that has come receives or is over; `timeout` s at most."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                for work in list(self._coming.get(upload_id, ())):
+                    await work.wait_for_begin()
 
     def holder(self, upload_id: UploadId) -> Work | None:
         """Give the work that has the turn, if any."""
@@ -126,12 +164,17 @@ class Slots:
         AppendSuperseded when a newer request came meanwhile.
         """
         upload_id = work.upload_id
-        earlier = self._waiters.get(upload_id)
-        if earlier is not None:
-            earlier.superseded = True
+        other = self._waiters.get(upload_id)
+        if other is not None:
+            if other.number > work.number:
+                raise AppendSuperseded
+            other.superseded = True
         self._waiters[upload_id] = work
         try:
             while (holder := self._holders.get(upload_id)) is not None:
+                if holder.number > work.number:
+                    # On its way here this request was overtaken by one that came after it.
+                    raise AppendSuperseded
                 await self._push_out(holder)
                 if work.superseded:
                     raise AppendSuperseded

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from tests.support.redis_server import RedisServer
     from tests.support.server import TusServer
 
 DATA = bytes(range(256)) * 8192
@@ -128,3 +129,30 @@ def test_a_process_that_is_stopped_costs_423_and_no_byte(two: tuple[TusServer, T
     if offset < 100:
         assert second.patch(target, offset, b"x" * (100 - offset)).status == 204
     assert second.content(target) == b"x" * 100
+
+
+@pytest.mark.clause("CORE-HEAD-11", "CORE-VER-01", "CORS-04")
+@pytest.mark.parametrize("mode", ["program", "mounted"])
+def test_without_redis_head_says_423_and_nothing_is_lost(
+    make_server: Callable[..., TusServer], redis_server: RedisServer, mode: str
+) -> None:
+    tus = Tus(make_server(mode=mode, state=redis_server.url).url)
+    target = tus.create(10, body=b"abc")
+    page = {"Origin": "https://page.example"}
+    redis_server.kill()
+    head, patch, post = (
+        tus.head(target, page),
+        tus.patch(target, 3, b"def", page),
+        tus.post({"Upload-Length": "5", **page}),
+    )
+    assert [answer.status for answer in (head, patch, post)] == [423, 503, 503]
+    for answer in (head, patch, post):
+        assert answer.get("Retry-After")
+        assert answer.offset is None
+        assert answer.get("Tus-Resumable") == "1.0.0"
+        assert answer.get("Access-Control-Allow-Origin")
+    assert tus.options().status == 204
+    redis_server.start()
+    assert tus.offset(target) == 3
+    assert tus.patch(target, 3, b"defghij").status == 204
+    assert tus.content(target) == b"abcdefghij"

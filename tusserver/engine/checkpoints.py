@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from tusserver.body import BodyEnd
-from tusserver.errors import StorageFault, TusError
+from tusserver.errors import InternalError, StorageFault, TusError
 from tusserver.ports import Event, EventKind
 from tusserver.protocol.rules import after_bytes, after_fault, after_sync
 
@@ -116,7 +116,9 @@ class Checkpoints:
         """Commit what is in the file; give the committed offset. See `LiveAppend`."""
         recently = self._committed and self._loop.time() - self._committed_at < FORCED_PAUSE
         if not self._held_back and (at_once or not recently):
-            await self._run(self._commit)
+            # Who asks may be cancelled; a commit that was begun must be known here in full.
+            name = f"checkpoint of {self.record.upload_id} that was asked for"
+            await asyncio.shield(self._parts.crew.start(self._run(self._commit), name=name))
         if self.error is not None:
             raise self.error
         return self.record.offset
@@ -137,7 +139,12 @@ class Checkpoints:
     def _done(self, task: asyncio.Task[None]) -> None:
         self._task = None
         self._caught_up.set()
-        if task.cancelled() or self.error is not None or self._settled:
+        if task.cancelled():
+            return
+        if (fault := task.exception()) is not None:
+            logger.error("%s failed", task.get_name(), exc_info=fault)
+            self._fail(InternalError())
+        if self.error is not None or self._settled:
             return
         if self.position - self.record.offset >= COMMIT_BYTES:
             self._start()
@@ -284,11 +291,20 @@ class Checkpoints:
     async def end(self) -> None:
         """Let nothing be committed from here on but what the caller commits; safe to repeat.
 
+        A cancellation comes through only when no commit is under way: then the lease may go.
         A sync in flight goes on without the append: the idle sync comes back to the upload.
         """
-        await self.settle()
-        async with self._lock:
-            self._ended = True
+        self._settled = self._ended = True
+        self._cancel_timer()
+        cancelled: asyncio.CancelledError | None = None
+        while True:
+            try:
+                async with self._lock:
+                    break
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is not None:
+            raise cancelled
 
     async def sync_outcome(self) -> None:
         """Wait for a background sync in flight: its failure is told to no other sync.

@@ -16,6 +16,7 @@ from tusserver.errors import (
     BodyTimeout,
     ChecksumMismatch,
     HeaderInvalid,
+    InternalError,
     LengthExceeded,
     MaxSizeExceeded,
     RequestMalformed,
@@ -88,19 +89,37 @@ class Receiver:
 
         Raises ReceiveFailed with the committed record, for every way in which a body can fail.
         """
-        work, body = intake.work, intake.body
         limits = await self._limits_for(intake.record)
         checkpoints = self._checkpoints(intake, limits)
         tap = _tap(intake.checksum)
-        work.begin(checkpoints)
-        work.on_stop(body.stop)
+        intake.work.begin(checkpoints)
+        self._parts.slots.on_stop(intake.work, intake.body.stop)
+        result: Appended | None = None
+        try:
+            failure = await self._store(intake, checkpoints, tap, limits)
+            result = await self._conclude(intake, checkpoints, tap, failure)
+        except TusError as error:
+            failure = error
+        finally:
+            # Whatever happens: once the lease is let go, nothing may be committed.
+            await checkpoints.end()
+            self._idle.note(checkpoints.record)
+        if failure is not None or result is None:
+            raise ReceiveFailed(failure or InternalError(), checkpoints.record) from failure
+        return result
+
+    async def _store(
+        self, intake: Intake, checkpoints: Checkpoints, tap: Tap | None, limits: Limits
+    ) -> TusError | None:
+        """Store the body; give what went wrong with it, if anything did."""
         failure: TusError | None = None
+        offset = intake.record.offset
         try:
             await self._parts.storage.append(
                 intake.lease,
-                body,
-                offset=intake.record.offset,
-                window=window(intake.record.offset, intake.length, limits),
+                intake.body,
+                offset=offset,
+                window=window(offset, intake.length, limits),
                 tap=tap,
                 progress=checkpoints,
             )
@@ -109,17 +128,7 @@ class Receiver:
         except TusError as error:
             failure = error
         await checkpoints.settle()
-        failure = checkpoints.error or failure or _failure(body)
-        try:
-            result = await self._conclude(intake, checkpoints, tap, failure)
-        except TusError as error:
-            raise ReceiveFailed(error, checkpoints.record) from error
-        finally:
-            await checkpoints.end()
-            self._idle.note(checkpoints.record)
-        if failure is not None:
-            raise ReceiveFailed(failure, result.upload)
-        return result
+        return checkpoints.error or failure or _failure(intake.body)
 
     async def _conclude(
         self,

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 
 from tusserver.body import BodyEnd
 from tusserver.engine.work import FINISH_WAIT, LET_GO, Phase, Work
-from tusserver.errors import AppendSuperseded, ShuttingDown, UploadLocked
+from tusserver.errors import AppendSuperseded, ShuttingDown, TusError, UploadLocked
 from tusserver.ports import Answer, Outcome, Verb
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from tusserver.engine.parts import EngineParts
+    from tusserver.engine.work import LiveAppend
     from tusserver.ports import Holder, Lease
     from tusserver.upload import Upload, UploadId
 
@@ -76,7 +77,7 @@ class Takeover:
     async def hold_if_free(self, work: Work) -> AsyncIterator[Lease | None]:
         """Take turn and lease only if nobody has them; None if somebody does."""
         slots = self._parts.slots
-        if slots.holder(work.upload_id) is not None:
+        if not slots.is_free(work.upload_id):
             yield None
             return
         async with slots.turn(work):
@@ -169,7 +170,7 @@ class Takeover:
             await _outcome(work)
         if work.progress is None or work.phase is not Phase.RECEIVING:
             return _RECORD
-        return Sight(await work.progress.commit_now(at_once=True))
+        return await _commit(work, work.progress, at_once=True)
 
     async def _look(self, work: Work) -> Sight:
         loop = asyncio.get_running_loop()
@@ -178,12 +179,12 @@ class Takeover:
             silent = work.progress.silent_for()
             if silent >= SILENCE:
                 work.stop(BodyEnd.SUPERSEDED)
-                if not await work.wait(LET_GO) and not work.is_finishing:
+                if not await work.wait(LET_GO) and work.phase is Phase.RECEIVING:
                     raise UploadLocked
-                break
+                break  # A pre-hook may run by now: HEAD is answered from the record.
             left = deadline - loop.time()
             if left <= 0:
-                return Sight(await work.progress.commit_now(at_once=False))
+                return await _commit(work, work.progress, at_once=False)
             if await work.wait(min(SILENCE - silent, left)):
                 return _RECORD
         if work.is_finishing:
@@ -208,6 +209,17 @@ class Takeover:
         except UploadLocked:
             return Answer(Outcome.BUSY)
         return _FREE if sight.offset is None else Answer(Outcome.RUNNING, sight.offset)
+
+
+async def _commit(work: Work, progress: LiveAppend, *, at_once: bool) -> Sight:
+    """Have a running append commit; one that fails is to say so to its own client only."""
+    try:
+        return Sight(await progress.commit_now(at_once=at_once))
+    except TusError as error:
+        logger.debug("upload %s: its append ends: %s", work.upload_id, error.message)
+    if not await work.wait(LET_GO):
+        raise UploadLocked
+    return _RECORD
 
 
 async def _let_go(work: Work) -> Answer:
@@ -235,6 +247,8 @@ def _sight(answer: Answer | None) -> Sight:
 
 def _check_wanted(work: Work) -> None:
     """Give up a turn that somebody newer asked for before it had begun."""
+    if work.is_chore:
+        return
     if work.stopped is BodyEnd.SHUTDOWN:
         raise ShuttingDown
     if work.stopped is not None:

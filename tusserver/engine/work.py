@@ -43,9 +43,11 @@ class Phase(Enum):
 class Work:
     """One turn at an upload; `stop` asks it to end, `wait` waits until it has let go."""
 
-    def __init__(self, upload_id: UploadId) -> None:
+    def __init__(self, upload_id: UploadId, *, chore: bool = False) -> None:
         """Make a turn that has not begun."""
         self.upload_id = upload_id
+        self.is_chore = chore
+        """No client's request: it neither sends requests away nor is sent away by them."""
         self.number = next(_numbers)
         """The place in the order in which requests came."""
         self.phase = Phase.STARTING
@@ -126,6 +128,7 @@ class Slots:
         self._holders: dict[UploadId, Work] = {}
         self._waiters: dict[UploadId, Work] = {}
         self._coming: dict[UploadId, list[Work]] = {}
+        self._stopping: BodyEnd | None = None
 
     @contextmanager
     def coming(self, work: Work) -> Iterator[None]:
@@ -152,9 +155,27 @@ class Slots:
         return self._holders.get(upload_id)
 
     def stop_all(self, why: BodyEnd) -> None:
-        """Ask all work to stop."""
+        """Ask all work to stop, also what receives or assembles only later."""
+        self._stopping = why
         for work in list(self._holders.values()):
             work.stop(why)
+
+    @property
+    def is_stopping(self) -> bool:
+        """Tell whether all work was asked to stop."""
+        return self._stopping is not None
+
+    def on_stop(self, work: Work, callback: Callable[[BodyEnd], None]) -> None:
+        """Have `callback` called when the work, or all work, is asked to stop."""
+        work.on_stop(callback)
+        if self._stopping is not None:
+            work.stop(self._stopping)
+
+    def is_free(self, upload_id: UploadId) -> bool:
+        """Tell whether no work has the turn at an upload, waits for it or comes."""
+        return not (
+            upload_id in self._holders or upload_id in self._waiters or upload_id in self._coming
+        )
 
     @asynccontextmanager
     async def turn(self, work: Work) -> AsyncIterator[Work]:
@@ -164,16 +185,10 @@ class Slots:
         AppendSuperseded when a newer request came meanwhile.
         """
         upload_id = work.upload_id
-        other = self._waiters.get(upload_id)
-        if other is not None:
-            if other.number > work.number:
-                raise AppendSuperseded
-            other.superseded = True
-        self._waiters[upload_id] = work
+        self._line_up(work)
         try:
             while (holder := self._holders.get(upload_id)) is not None:
-                if holder.number > work.number:
-                    # On its way here this request was overtaken by one that came after it.
+                if _overtook(holder, work):
                     raise AppendSuperseded
                 await self._push_out(holder)
                 if work.superseded:
@@ -188,6 +203,17 @@ class Slots:
             del self._holders[upload_id]
             work.leave()
 
+    def _line_up(self, work: Work) -> None:
+        """Send away whoever was waiting; a chore lets all requests go first."""
+        if work.is_chore:
+            return
+        other = self._waiters.get(work.upload_id)
+        if other is not None:
+            if _overtook(other, work):
+                raise AppendSuperseded
+            other.superseded = True
+        self._waiters[work.upload_id] = work
+
     async def _push_out(self, holder: Work) -> None:
         if holder.phase is Phase.HOOK:
             raise UploadLocked
@@ -198,3 +224,8 @@ class Slots:
         # What was being received may have become complete meanwhile: its outcome counts.
         if not holder.is_finishing or not await holder.wait(FINISH_WAIT):
             raise UploadLocked
+
+
+def _overtook(other: Work, work: Work) -> bool:
+    """Tell whether a request was overtaken on its way by one that came after it."""
+    return not (other.is_chore or work.is_chore) and other.number > work.number

@@ -123,7 +123,7 @@ class Appender:
 
     async def _find(self, upload_id: UploadId) -> tuple[Upload, Holder | None]:
         """Load an upload that is there; one that is being written cannot expire."""
-        upload, holder = await self._parts.records.load(upload_id)
+        upload, holder = await self._takeover.load(upload_id)
         written = holder is not None or self._parts.slots.holder(upload_id) is not None
         if upload is not None and written and upload.status is Status.OPEN:
             return upload, holder

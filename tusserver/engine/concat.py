@@ -92,7 +92,7 @@ class Concatenation:
         found: dict[UploadId, Upload | None] = {}
         for start in range(0, len(unique), AT_ONCE):
             batch = unique[start : start + AT_ONCE]
-            loads = await asyncio.gather(*map(self._parts.records.load, batch))
+            loads = await asyncio.gather(*map(self._takeover.load, batch))
             found.update(zip(batch, (upload for upload, _ in loads), strict=True))
         return [found[part_id] for part_id in final.parts]
 

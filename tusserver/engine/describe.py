@@ -85,7 +85,7 @@ class Describer:
         return upload, segments
 
     async def _find(self, upload_id: UploadId) -> tuple[Upload, Holder | None]:
-        upload, holder = await self._parts.records.load(upload_id)
+        upload, holder = await self._takeover.load(upload_id)
         written = holder is not None or self._parts.slots.holder(upload_id) is not None
         if upload is not None and written and upload.status is Status.OPEN:
             return upload, holder  # What is being written does not expire.

@@ -119,6 +119,28 @@ class Takeover:
 
     # --- finding out -----------------------------------------------------------------------
 
+    async def load(self, upload_id: UploadId) -> tuple[Upload | None, Holder | None]:
+        """Load a record as `Records.load` does, but none that looks complete before it is.
+
+        A completion can be read while the ledger is still on its way to the disk: it is waited
+        for. Raises: UploadLocked when that takes too long.
+        """
+        upload, holder = await self._parts.records.load(upload_id)
+        if upload is not None and upload.is_complete and await self._await_finish(upload, holder):
+            return await self._parts.records.load(upload_id)
+        return upload, holder
+
+    async def _await_finish(self, upload: Upload, holder: Holder | None) -> bool:
+        """Wait for who may be finishing an upload; tell whether there was anybody."""
+        work = self._parts.slots.holder(upload.upload_id)
+        if work is not None and work.is_finishing:
+            await _outcome(work)
+        elif holder is not None and self._is_elsewhere(holder):
+            _sight(await self._ask(holder, Verb.LOOK, upload.upload_id))
+        else:
+            return False
+        return True
+
     async def offset_for_append(self, upload: Upload, holder: Holder | None) -> Sight:
         """Find the true offset for a PATCH; a running append commits and goes on.
 

@@ -12,13 +12,12 @@ import pytest
 
 from tests.support.redis_fixture import redis_server, start_redis
 from tests.support.server import MOUNTED, PROGRAM, TusServer
+from tests.support.watching import WATCHED, watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 __all__ = ["redis_server", "start_redis"]
-
-_SERVERS = pytest.StashKey[list[TusServer]]()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -26,16 +25,10 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
     """Show the logs of the servers with a test that failed."""
     report = yield
     if report.failed:
-        for number, server in enumerate(item.stash.get(_SERVERS, [])):
+        for number, server in enumerate(item.stash.get(WATCHED, [])):
             name = f"log of server {number} (port {server.port})"
             report.sections.append((name, server.log[-8000:]))
     return report
-
-
-def watch(request: pytest.FixtureRequest, server: TusServer) -> TusServer:
-    """Have the log of a server shown if the test that asks for it fails."""
-    request.node.stash.setdefault(_SERVERS, []).append(server)
-    return server
 
 
 @pytest.fixture

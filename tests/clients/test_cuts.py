@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,32 +10,44 @@ import pytest
 from tests.support.clients import tus_js, tuspy
 from tests.support.content import KIB, MIB, assert_arrived, make_file
 from tests.support.proxy import ANSWER, FIN, RST, Proxy, seeded_cuts
+from tests.support.redis_fixture import need_redis_server
+from tests.support.redis_server import RedisServer
+from tests.support.server import TusServer
+from tests.support.watching import watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.support.clients import ClientRun
-    from tests.support.server import TusServer
 
 SIZE = 16 * MIB + 77
 CUTS = 22
 ALL_KINDS = [FIN, RST, ANSWER]
 
 
-@pytest.fixture
-def ports(
-    make_server: Callable[..., TusServer], upload_dir: Path, state_url: str, number: int
-) -> list[int]:
-    """The ports of servers that share directory and state."""
-    servers = [make_server(upload_dir=upload_dir, state=state_url) for _ in range(number)]
-    return [server.port for server in servers]
+@pytest.fixture(scope="module", params=["local", "redis"])
+def servers(request: pytest.FixtureRequest) -> Iterator[list[TusServer]]:
+    """Three servers that share directory and state, for all tests: nothing happens to them."""
+    with ExitStack() as stack:
+        state = "local"
+        if request.param == "redis":
+            need_redis_server()
+            state = stack.enter_context(RedisServer()).url
+        first = stack.enter_context(TusServer(state=state))
+        more = [
+            stack.enter_context(TusServer(upload_dir=first.upload_dir, state=state))
+            for _ in range(2)
+        ]
+        yield [first, *more]
+        for server in (first, *more):
+            server.check_log()
 
 
 @pytest.fixture(params=[1, 3], ids=["one server", "three servers"])
-def number(request: pytest.FixtureRequest) -> int:
-    """How many servers there are."""
-    return request.param
+def ports(request: pytest.FixtureRequest, servers: list[TusServer]) -> list[int]:
+    """The ports to spread the connections over."""
+    return [watch(request, server).port for server in servers[: request.param]]
 
 
 @pytest.fixture
@@ -88,7 +101,7 @@ _way("tuspy-async, with checksums", tuspy, chunk_size=256 * KIB, upload_checksum
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize("number", [3], ids=["three servers"])
+@pytest.mark.parametrize("ports", [3], ids=["three servers"], indirect=True)
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 def test_a_file_in_pieces_arrives_through_cuts_and_lost_answers(
     ports: list[int], file: Path, way: Callable[[str, Path], ClientRun]

@@ -134,13 +134,14 @@ def test_an_upload_is_terminated_in_the_middle(server: TusServer, tmp_path: Path
 
 
 @pytest.mark.timeout(90)
+@pytest.mark.parametrize("client", [tus_js, tuspy])
 def test_a_gibibyte_arrives_in_one_patch(
-    make_server: Callable[..., TusServer], tmp_path: Path, upload: Callable[..., ClientRun]
+    make_server: Callable[..., TusServer], tmp_path: Path, client: Callable[..., ClientRun]
 ) -> None:
     server = make_server()
     file = make_file(tmp_path / "file", GIB)
     try:
-        with upload(server.url, file) as run:
+        with client(server.url, file) as run:
             run.finish(within=60)
             file.unlink()
             assert_arrived(run.url, GIB)

@@ -16,7 +16,7 @@ from tusserver.values import EXTENSIONS
 if TYPE_CHECKING:
     from pathlib import Path
 
-PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("changes/*.md")])
+PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md")])
 ERRORS = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -106,7 +106,7 @@ def test_every_flag_of_the_readme_can_be_read():
 
 def test_fragments_of_the_changelog_have_a_kind():
     kinds = {"feature", "bugfix", "breaking", "security", "doc"}
-    for fragment in ROOT.glob("changes/*.md"):
+    for fragment in ROOT.glob("docs/changes/*.md"):
         if fragment.name != "README.md":
             assert fragment.name.split(".")[-2] in kinds, fragment.name
             assert fragment.read_text(encoding="utf-8").startswith("- ")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from tusserver.body import Body
+    from tusserver.engine.falls import Falls
     from tusserver.engine.lost import Lost
     from tusserver.engine.parts import EngineParts
     from tusserver.engine.receive import Receiver
@@ -28,10 +29,17 @@ class Appender:
     """Serves PATCH."""
 
     def __init__(
-        self, parts: EngineParts, takeover: Takeover, receiver: Receiver, lost: Lost
+        self,
+        parts: EngineParts,
+        *,
+        takeover: Takeover,
+        receiver: Receiver,
+        lost: Lost,
+        falls: Falls,
     ) -> None:
         """Use the engine's parts."""
         self._parts = parts
+        self._falls = falls
         self._takeover = takeover
         self._receiver = receiver
         self._lost = lost
@@ -102,6 +110,7 @@ class Appender:
     ) -> Appended:
         """Check everything again under the lease, then receive."""
         upload, _ = await self._find(command.upload_id)
+        upload = await self._falls.settle(lease, upload)
         length = check_append(upload, command, self._parts.limits)
         if upload.is_complete:
             return await self._append_nothing(upload, command, body, proceed)

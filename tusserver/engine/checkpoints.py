@@ -57,7 +57,7 @@ class Checkpoints:
     ) -> None:
         """Start at the record's offset; `held_back`: nothing is committed before the end.
 
-        `late_fault` is told of a sync that failed when the append had ended without it.
+        `late_fault` is told of a sync that failed when the record could not be taken back here.
         """
         self._parts = parts
         self._lease = lease
@@ -205,11 +205,15 @@ class Checkpoints:
     async def fall_back(self) -> None:
         """Commit that only what was synced before is known to be there: a sync failed.
 
-        Raises what the commit raises: then the ledger still has the version before.
+        Raises what the commit raises: then it is committed as soon as that can be done.
         """
         if self.record.offset > self.record.synced:
             fallen = after_fault(self.record)
-            await self._parts.records.commit(self._lease, fallen)
+            try:
+                await self._parts.records.commit(self._lease, fallen)
+            except TusError:
+                self._late_fault(self.record.upload_id)
+                raise
             self.record = fallen
         self.position = self.record.offset
 
@@ -218,6 +222,8 @@ class Checkpoints:
     def _sync_in_background(self) -> None:
         if not self._parts.syncs or self._parts.strict or self._sync_task is not None:
             return
+        if self._settled:
+            return  # The finish, or the idle sync, does it.
         waited = self._loop.time() - self._synced_at
         if self.record.offset - self.record.synced < SYNC_BYTES and waited < SYNC_SECONDS:
             return
@@ -229,7 +235,7 @@ class Checkpoints:
             await self._parts.storage.sync(self.record.upload_id)
         except StorageFault as error:
             await self._run(partial(self._fall_back_for, error))
-            if self._ended:
+            if self.error is not error:
                 self._late_fault(self.record.upload_id)
         else:
             await self._run(lambda: self._commit_synced(offset))

@@ -17,6 +17,7 @@ from tusserver.engine.concat import Concatenation
 from tusserver.engine.create import Creator
 from tusserver.engine.describe import Describer
 from tusserver.engine.events import Events
+from tusserver.engine.falls import Falls
 from tusserver.engine.finish import Finisher
 from tusserver.engine.idle import IdleSync
 from tusserver.engine.lost import Lost
@@ -73,9 +74,12 @@ class UploadEngine:
             events=self._events,
         )
         finisher.concatenation = concatenation
-        self._idle = IdleSync(parts, self._takeover)
-        receiver = Receiver(parts, finisher, self._idle)
-        self._appender = Appender(parts, self._takeover, receiver, Lost(parts))
+        falls = Falls(parts, self._takeover)
+        self._idle = IdleSync(parts, self._takeover, falls)
+        receiver = Receiver(parts, finisher, self._idle, falls)
+        self._appender = Appender(
+            parts, takeover=self._takeover, receiver=receiver, lost=Lost(parts), falls=falls
+        )
         self._creator = Creator(
             parts,
             receiver=receiver,
@@ -90,6 +94,7 @@ class UploadEngine:
             remover=self._remover,
             concatenation=concatenation,
             events=self._events,
+            idle=self._idle,
             interval=sweep_interval,
             grace=sweep_grace,
         )

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 from tusserver.engine.work import Work
 from tusserver.errors import StorageFault, TusError
-from tusserver.protocol.rules import after_fault, after_sync
+from tusserver.protocol.rules import after_sync
 from tusserver.upload import Status
 
 if TYPE_CHECKING:
+    from tusserver.engine.falls import Falls
     from tusserver.engine.parts import EngineParts
     from tusserver.engine.takeover import Takeover
     from tusserver.upload import Upload, UploadId
@@ -30,41 +31,49 @@ MAX_DIRTY = 4096
 class IdleSync:
     """Remembers uploads with unsynced bytes, and syncs them when they fall idle."""
 
-    def __init__(self, parts: EngineParts, takeover: Takeover) -> None:
+    def __init__(self, parts: EngineParts, takeover: Takeover, falls: Falls) -> None:
         """Use the engine's parts."""
         self._parts = parts
         self._takeover = takeover
+        self._falls = falls
         self._dirty: dict[UploadId, float] = {}
 
     def note(self, upload: Upload) -> None:
         """Remember an upload whose append has ended."""
         self._dirty.pop(upload.upload_id, None)
-        unsynced = upload.status is Status.OPEN and upload.synced < upload.offset
-        if unsynced and self._parts.syncs:
+        if self._is_unsynced(upload):
             self._dirty[upload.upload_id] = self._parts.clock.monotonic()
 
-    def fall_back_soon(self, upload_id: UploadId) -> None:
-        """Let an upload fall back to what was synced: a sync failed after its append."""
-        self._parts.crew.start_job(self._fall_back(upload_id), name=f"fall of {upload_id}")
+    def adopt(self, upload: Upload) -> None:
+        """Remember an upload that another process may have left: killed, it syncs nothing."""
+        here = upload.epoch == self._parts.storage.epoch
+        if here and self._is_unsynced(upload) and len(self._dirty) < MAX_DIRTY:
+            self._remember(upload.upload_id)
 
-    async def _fall_back(self, upload_id: UploadId) -> None:
-        async with self._takeover.hold(Work(upload_id)) as lease:
-            upload, _ = await self._parts.records.load(upload_id)
-            if lease is not None and upload is not None and upload.status is Status.OPEN:
-                await self._parts.records.commit(lease, after_fault(upload))
+    def _is_unsynced(self, upload: Upload) -> bool:
+        open_ = upload.status is Status.OPEN
+        return open_ and upload.synced < upload.offset and self._parts.syncs
+
+    def _remember(self, upload_id: UploadId) -> None:
+        self._dirty.setdefault(upload_id, self._parts.clock.monotonic())
 
     async def run(self) -> None:
         """Look for idle uploads for ever."""
         while True:
             await asyncio.sleep(LOOK_EVERY)
-            idle_since = self._parts.clock.monotonic() - IDLE_SECONDS
-            excess = len(self._dirty) - MAX_DIRTY
-            due = [
-                upload_id
-                for place, (upload_id, since) in enumerate(self._dirty.items())
-                if since <= idle_since or place < excess
-            ]
-            await self._sync_all(due)
+            try:
+                await self._sync_all(self._due())
+            except Exception:
+                logger.exception("syncing idle uploads failed; it goes on in %.0f s", LOOK_EVERY)
+
+    def _due(self) -> list[UploadId]:
+        idle_since = self._parts.clock.monotonic() - IDLE_SECONDS
+        excess = len(self._dirty) - MAX_DIRTY
+        return [
+            upload_id
+            for place, (upload_id, since) in enumerate(self._dirty.items())
+            if since <= idle_since or place < excess
+        ]
 
     async def sync_everything(self) -> None:
         """Sync all that is remembered: the last thing before a graceful stop."""
@@ -73,29 +82,41 @@ class IdleSync:
     async def _sync_all(self, upload_ids: list[UploadId]) -> None:
         for upload_id in upload_ids:
             self._dirty.pop(upload_id, None)
+            done = False
             try:
-                await self._sync(upload_id)
+                done = await self._sync(upload_id)
+            except StorageFault:
+                done = True
+                logger.warning("upload %s could not be synced and falls back", upload_id)
             except TusError as error:
                 logger.warning("upload %s is not synced: %s", upload_id, error.message)
+            finally:
+                if not done:
+                    self._remember(upload_id)
 
-    async def _sync(self, upload_id: UploadId) -> None:
-        """Sync one upload that nobody is writing; the sync itself needs no lease."""
+    async def _sync(self, upload_id: UploadId) -> bool:
+        """Sync one upload that nobody is writing; tell whether it is, or need not be.
+
+        The sync itself needs no lease.
+        """
         parts = self._parts
         upload, holder = await parts.records.load(upload_id)
-        if upload is None or holder is not None or upload.status is not Status.OPEN:
-            return
-        fault: StorageFault | None = None
+        if upload is None or upload.status is not Status.OPEN:
+            return True
+        if holder is not None:
+            return False
         try:
             await parts.storage.sync(upload_id)
-        except StorageFault as error:
-            fault = error
-        async with self._takeover.hold_if_free(Work(upload_id)) as lease:
+        except StorageFault:
+            self._falls.note(upload_id)
+            raise
+        async with self._takeover.hold_if_free(Work(upload_id, chore=True)) as lease:
             if lease is None:
-                return  # Somebody goes on writing: the sync is theirs now.
+                return False
             current, _ = await parts.records.load(upload_id)
-            if current is None or current.status is not Status.OPEN:
-                return
-            if fault is not None:
-                await parts.records.commit(lease, after_fault(current))
-                raise fault
-            await parts.records.commit(lease, after_sync(current, synced=upload.offset), sync=True)
+            # What was written after the sync had begun is not covered by it.
+            if current is not None and current.version == upload.version:
+                synced = after_sync(current, synced=upload.offset)
+                await parts.records.commit(lease, synced, sync=True)
+                return True
+            return current is None or not self._is_unsynced(current)

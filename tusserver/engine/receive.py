@@ -21,6 +21,7 @@ from tusserver.errors import (
     MaxSizeExceeded,
     RequestMalformed,
     ShuttingDown,
+    StorageFault,
     TusError,
 )
 from tusserver.protocol.headers import parse_checksum
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tusserver.body import Body
+    from tusserver.engine.falls import Falls
     from tusserver.engine.finish import Finisher
     from tusserver.engine.idle import IdleSync
     from tusserver.engine.parts import EngineParts
@@ -78,9 +80,12 @@ class ReceiveFailed(Exception):
 class Receiver:
     """Receives bodies into leased uploads."""
 
-    def __init__(self, parts: EngineParts, finisher: Finisher, idle: IdleSync) -> None:
+    def __init__(
+        self, parts: EngineParts, finisher: Finisher, idle: IdleSync, falls: Falls
+    ) -> None:
         """Use the engine's parts; `finisher` does what follows the last byte."""
         self._parts = parts
+        self._falls = falls
         self._idle = idle
         self._finisher = finisher
 
@@ -140,6 +145,8 @@ class Receiver:
         """Commit or finish what was stored, also when the body did not end well."""
         if checkpoints.error is not None:
             raise checkpoints.error
+        if self._falls.is_due(intake.record.upload_id):
+            raise StorageFault
         if isinstance(failure, LengthExceeded) and not intake.keeps_prefix:
             raise failure
         if tap is not None:
@@ -167,7 +174,7 @@ class Receiver:
             limits=limits,
             body=intake.body,
             held_back=intake.checksum is not None,
-            late_fault=self._idle.fall_back_soon,
+            late_fault=self._falls.note,
             request=intake.request,
         )
 

@@ -19,6 +19,7 @@ from tusserver.upload import EventState, Kind, Status
 if TYPE_CHECKING:
     from tusserver.engine.concat import Concatenation
     from tusserver.engine.events import Events
+    from tusserver.engine.idle import IdleSync
     from tusserver.engine.parts import EngineParts
     from tusserver.engine.remove import Remover
     from tusserver.engine.takeover import Takeover
@@ -46,6 +47,7 @@ class Sweeper:
         remover: Remover,
         concatenation: Concatenation,
         events: Events,
+        idle: IdleSync,
         interval: float,
         grace: float,
     ) -> None:
@@ -55,6 +57,7 @@ class Sweeper:
         self._remover = remover
         self._concatenation = concatenation
         self._events = events
+        self._idle = idle
         self._interval = interval
         self._grace = grace
         self._seen: dict[UploadId, float] = {}
@@ -109,6 +112,7 @@ class Sweeper:
             return await self._remove(upload.upload_id)
         if is_expired(upload, self._parts.now()):
             return self._is_due(upload.upload_id) and await self._remove(upload.upload_id)
+        self._idle.adopt(upload)
         if upload.event is EventState.PENDING:
             self._events.deliver_soon(upload)
         if upload.kind is Kind.FINAL and not upload.assembled:

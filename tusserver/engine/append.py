@@ -89,6 +89,9 @@ class Appender:
                 break
             upload, holder = await self._find(command.upload_id)
         async with self._takeover.hold(work) as held:
+            if held is None:
+                # Lost, or removed since: that shows in the record.
+                upload, _ = await self._find(command.upload_id)
             lease = held or await self._lost.recover(upload)
             try:
                 return await self._append_leased(

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tusserver.engine.work import Phase, Work
-from tusserver.errors import HeaderInvalid, PartNotFound, TusError
+from tusserver.errors import HeaderInvalid, PartNotFound, TusError, UploadLocked
 from tusserver.protocol.messages import Created, Extras
 from tusserver.protocol.rules import check_parts, expires_at
 from tusserver.upload import EventState, Kind, Status
@@ -205,17 +206,19 @@ class Concatenation:
 
     async def let_expire(self, part_id: UploadId) -> None:
         """Give a part that no final upload needs any more its time of expiry."""
+        with suppress(UploadLocked):  # The sweeper comes back to it.
+            async with self._takeover.hold_if_free(Work(part_id, chore=True)) as lease:
+                await self._let_expire(lease, part_id)
+
+    async def _let_expire(self, lease: Lease | None, part_id: UploadId) -> None:
         parts = self._parts
-        async with self._takeover.hold_if_free(Work(part_id)) as lease:
-            if lease is None:
-                return  # The sweeper comes back to it.
-            part, _ = await parts.records.load(part_id)
-            if part is None or part.status.rank > Status.COMPLETE.rank:
-                return
-            if part.expires_at is None and not await self._remover.is_pinned(part):
-                expiry = expires_at(part.kind, part.status, parts.now(), parts.limits)
-                if expiry is not None:
-                    await parts.records.commit(lease, part.next(expires_at=expiry))
+        part, _ = await parts.records.load(part_id)
+        if lease is None or part is None or part.status.rank > Status.COMPLETE.rank:
+            return
+        if part.expires_at is None and not await self._remover.is_pinned(part):
+            expiry = expires_at(part.kind, part.status, parts.now(), parts.limits)
+            if expiry is not None:
+                await parts.records.commit(lease, part.next(expires_at=expiry))
 
     async def _discard(self, final_id: UploadId) -> None:
         """Undo a final upload that could not be made."""

@@ -14,6 +14,7 @@ from tusserver.errors import (
     HeaderInvalid,
     LengthExceeded,
     MaxSizeExceeded,
+    StateUnavailable,
     TusError,
 )
 from tusserver.ports import Decision, Event, EventKind
@@ -159,8 +160,11 @@ class Creator:
             refused = isinstance(
                 failed.error, ChecksumMismatch | LengthExceeded | MaxSizeExceeded | HeaderInvalid
             )
-            if refused or not with_body:
+            # An empty upload that only the state store does not know of is finished.
+            finished = isinstance(failed.error, StateUnavailable)
+            if refused or not (with_body or finished):
                 await self._remover.erase(intake.lease, failed.record)
+            if refused or not with_body:
                 raise failed.error from failed
             close = intake.body.end is not BodyEnd.COMPLETE
             return Created(upload=failed.record, with_body=True, close=close)

@@ -10,7 +10,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from tusserver.engine.work import Work
-from tusserver.errors import StorageFault, TusError
+from tusserver.errors import StorageFault, TusError, UploadLocked
 from tusserver.protocol.rules import after_sync
 from tusserver.upload import Status
 
@@ -110,9 +110,17 @@ class IdleSync:
         except StorageFault:
             self._falls.note(upload_id)
             raise
+        try:
+            return await self._note_synced(upload)
+        except UploadLocked:
+            return False
+
+    async def _note_synced(self, upload: Upload) -> bool:
+        """Commit that a sync has covered an upload; tell whether it needs no other one."""
+        parts, upload_id = self._parts, upload.upload_id
         async with self._takeover.hold_if_free(Work(upload_id, chore=True)) as lease:
             if lease is None:
-                return False
+                return True
             current, _ = await parts.records.load(upload_id)
             # What was written after the sync had begun is not covered by it.
             if current is not None and current.version == upload.version:

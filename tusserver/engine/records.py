@@ -44,10 +44,19 @@ class Records:
             )
             record = newer(peek.record, stored)
             if record is not None and record != stored:
-                record = await self._state.restore(record)
+                record = await self._restore(record, kept=peek.record is not None)
         if record is None:
             return None, peek.holder
         return in_epoch(record, self._storage.epoch), peek.holder
+
+    async def _restore(self, record: Upload, *, kept: bool) -> Upload | None:
+        """Put a record back into the state store; `kept`: the ledger had one a moment ago."""
+        restored = await self._state.restore(record)
+        if kept and (await self._storage.peek(record.upload_id)).record is None:
+            # Its removal came in between: the record must not come back.
+            await self._state.delete(record.upload_id)
+            return None
+        return restored
 
     async def add(self, upload: Upload) -> None:
         """Make a new record known; the ledger was written by `Storage.create`."""
@@ -69,13 +78,15 @@ class Records:
         except StateConflict:
             # Redis was flushed, rolled back or lost a commit: who holds the lease is right.
             stored = await self._state.restore(upload)
-            if stored.version > upload.version:
+            if stored != upload:
                 logger.exception(
-                    "upload %s: the state store has version %d, newer than the %d of the process "
-                    "that holds the lease; do two stores share one directory?",
+                    "upload %s: the state store has version %d (%s), further than version %d (%s) "
+                    "of the process that holds the lease; do two stores share one directory?",
                     upload.upload_id,
                     stored.version,
+                    stored.status.value,
                     upload.version,
+                    upload.status.value,
                 )
                 raise
 

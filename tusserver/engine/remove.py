@@ -7,11 +7,12 @@ the mark; start-up and sweeper finish what it says.
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tusserver.engine.finish import accepted
 from tusserver.engine.work import Phase, Work
-from tusserver.errors import PartPinned, UploadLocked, UploadNotFound
+from tusserver.errors import PartPinned, UploadLocked
 from tusserver.ports import Decision, Event, EventKind
 from tusserver.protocol.messages import Terminated
 from tusserver.protocol.rules import check_exists
@@ -51,20 +52,29 @@ class Remover:
             upload = await self._find(upload_id)
             await self._check_pins(upload)
             work.phase = Phase.FINISHING
-            if lease is None:
-                await self._parts.records.drop(upload_id)
-                raise UploadNotFound
             await self.erase(lease, upload)
         self._events.tell(EventKind.POST_TERMINATE, upload, request)
         return Terminated()
 
-    async def erase(self, lease: Lease, upload: Upload) -> None:
-        """Remove an upload whatever its state. Holds the lease, which is gone afterwards."""
+    async def erase(self, lease: Lease | None, upload: Upload) -> None:
+        """Remove an upload whatever its state. Holds the lease, which is gone afterwards.
+
+        Without a lease there is no data file, and one is made for its lock. Raises: UploadLocked
+        if somebody else makes it.
+        """
         parts = self._parts
         if upload.status is not Status.REMOVED:
-            upload = upload.next(status=Status.REMOVED)
+            # Already expired, the mark is found by who sweeps, also without a ledger.
+            upload = upload.next(status=Status.REMOVED, expires_at=parts.now())
+        # A length that needs no space: the disk may be full.
+        lease = lease or await parts.storage.revive(replace(upload, length=upload.offset))
+        if lease is None:
+            raise UploadLocked
+        try:
             await parts.records.commit(lease, upload)
-        await parts.storage.remove(lease)
+            await parts.storage.remove(lease)
+        finally:
+            await lease.release()
         await parts.records.drop(upload.upload_id)
         if upload.kind is Kind.FINAL:
             for part_id in set(upload.parts):

@@ -12,7 +12,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from tusserver.engine.work import Work
-from tusserver.errors import TusError
+from tusserver.errors import StateUnavailable, TusError, UploadLocked
 from tusserver.protocol.rules import is_expired
 from tusserver.upload import EventState, Kind, Status
 
@@ -85,7 +85,7 @@ class Sweeper:
         self._seen_before, self._seen = self._seen, {}
         while page := await parts.storage.scan(after, PAGE):
             for upload in page:
-                removed += await self._tend(upload)
+                removed += await self._try_to_tend(upload)
             after = page[-1].upload_id
             await asyncio.sleep(0)
         if not parts.state.is_ledger:
@@ -103,8 +103,18 @@ class Sweeper:
             if upload is None:
                 await parts.records.drop(upload_id)
             else:
-                removed += await self._tend(upload)
+                removed += await self._try_to_tend(upload)
         return removed
+
+    async def _try_to_tend(self, upload: Upload) -> bool:
+        """Do what a record calls for; one that cannot be helped must not keep the others."""
+        try:
+            return await self._tend(upload)
+        except StateUnavailable:
+            raise
+        except TusError as error:
+            logger.warning("upload %s is left as it is: %s", upload.upload_id, error.message)
+            return False
 
     async def _tend(self, upload: Upload) -> bool:
         """Do what a record calls for; tell whether the upload was removed."""
@@ -133,16 +143,17 @@ class Sweeper:
     async def _remove(self, upload_id: UploadId) -> bool:
         """Remove an upload that nobody is using, if it is still due when its lease is held."""
         parts = self._parts
-        async with self._takeover.hold_if_free(Work(upload_id)) as lease:
-            if lease is None:
-                return False
-            upload, _ = await parts.records.load(upload_id)
-            if upload is None:
-                return False
-            due = upload.status is Status.REMOVED or is_expired(upload, parts.now())
-            if not due or await self._remover.is_pinned(upload):
-                return False
-            await self._remover.erase(lease, upload)
+        try:
+            async with self._takeover.hold_if_free(Work(upload_id, chore=True)) as lease:
+                upload, _ = await parts.records.load(upload_id)
+                if upload is None:
+                    return False
+                due = upload.status is Status.REMOVED or is_expired(upload, parts.now())
+                if not due or await self._remover.is_pinned(upload):
+                    return False
+                await self._remover.erase(lease, upload)
+        except UploadLocked:
+            return False
         return True
 
     def _clocks_agree(self) -> bool:

@@ -75,18 +75,17 @@ class Takeover:
 
     @asynccontextmanager
     async def hold_if_free(self, work: Work) -> AsyncIterator[Lease | None]:
-        """Take turn and lease only if nobody has them; None if somebody does."""
+        """Take turn and lease at once; None if there is no data file.
+
+        Raises: UploadLocked when somebody has them or wants them.
+        """
         slots = self._parts.slots
         if not slots.is_free(work.upload_id):
-            yield None
-            return
+            raise UploadLocked
         async with slots.turn(work):
-            try:
-                lease = await self._parts.storage.lease(
-                    work.upload_id, on_contended=_leave_alone, timeout=0.0
-                )
-            except UploadLocked:
-                lease = None
+            lease = await self._parts.storage.lease(
+                work.upload_id, on_contended=_leave_alone, timeout=0.0
+            )
             try:
                 yield lease
             finally:

@@ -23,11 +23,11 @@ DATA = bytes(range(256)) * 8192
 CHECKSUM = {"Upload-Checksum": "sha1 " + "A" * 27 + "="}
 
 
-@pytest.fixture(params=["program", "mounted"])
-def mortal(
-    request: pytest.FixtureRequest, make_server: Callable[..., TusServer], state_url: str
-) -> TusServer:
-    return make_server(mode=request.param, state=state_url)
+@pytest.fixture(params=["program", "mounted", "program on Redis"])
+def mortal(request: pytest.FixtureRequest, make_server: Callable[..., TusServer]) -> TusServer:
+    mode, _, has_redis = request.param.partition(" on ")
+    state = request.getfixturevalue("redis_server").url if has_redis else "local"
+    return make_server(mode=mode, state=state)
 
 
 @pytest.mark.clause("CORE-PATCH-17", "CORE-PATCH-16", "CHK-08", "CHK-09")

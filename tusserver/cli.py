@@ -116,7 +116,8 @@ def explain(error: OSError, settings: Settings) -> str:
             return f"{place} is in use: stop what listens there, or choose another --port"
         case errno.EACCES | errno.EPERM:
             return f"{place} may not be used by this user: choose a --port of 1024 or more"
-        case errno.EADDRNOTAVAIL:
+        # Python 3.13 says without a number that none of the addresses could be used.
+        case errno.EADDRNOTAVAIL | None:
             return f"{settings.host} is not an address of this machine: correct --host"
         case _:
             pass

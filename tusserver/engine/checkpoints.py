@@ -62,7 +62,7 @@ class Checkpoints:
         self._parts = parts
         self._lease = lease
         self._length = length
-        self._limits = limits
+        self.limits = limits
         self._body = body
         self._held_back = held_back
         self._late_fault = late_fault
@@ -179,7 +179,7 @@ class Checkpoints:
             length=self._length,
             epoch=parts.storage.epoch,
             now=parts.now(),
-            limits=self._limits,
+            limits=self.limits,
         )
 
     async def _commit_record(self, upload: Upload) -> None:

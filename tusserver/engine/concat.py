@@ -12,6 +12,7 @@ import asyncio
 import logging
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tusserver.engine.work import Phase, Work
@@ -23,7 +24,6 @@ from tusserver.upload import EventState, Kind, Status
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tusserver.engine.events import Events
     from tusserver.engine.finish import Finisher
     from tusserver.engine.parts import EngineParts
     from tusserver.engine.remove import Remover
@@ -36,6 +36,10 @@ logger = logging.getLogger(__name__)
 
 AT_ONCE = 32
 """Records loaded at the same time."""
+ASSEMBLIES = 4
+"""Assemblies that run at the same time."""
+MAX_ASSEMBLIES = 1000
+"""Assemblies that wait in memory; the sweeper finds the others again."""
 
 
 class Concatenation:
@@ -48,14 +52,14 @@ class Concatenation:
         takeover: Takeover,
         finisher: Finisher,
         remover: Remover,
-        events: Events,
     ) -> None:
         """Use the engine's parts."""
         self._parts = parts
         self._takeover = takeover
         self._finisher = finisher
         self._remover = remover
-        self._events = events
+        self._assembling: set[UploadId] = set()
+        self._benches = asyncio.Semaphore(ASSEMBLIES)
 
     async def create(
         self, command: Create, final: Upload, *, request: RequestInfo | None
@@ -72,20 +76,25 @@ class Concatenation:
         final = replace(final, length=total)
         lease = await self._parts.storage.create(final, sync=self._parts.syncs)
         try:
-            await self._parts.records.add(final)
-        except TusError:
-            await self._parts.storage.remove(lease)
-            raise
-        await lease.release()
+            await self._add(lease, final)
+        finally:
+            await lease.release()
         try:
-            for part_id in dict.fromkeys(final.parts):
-                await self._pin(part_id, final.upload_id)
+            await self._pin_all(final)
             final, decision = await self._complete(final.upload_id, request)
         except TusError:
             await self._discard(final.upload_id)
             raise
         extras = Extras(headers=decision.headers) if decision is not None else Extras()
         return Created(upload=final, extras=extras)
+
+    async def _add(self, lease: Lease, final: Upload) -> None:
+        """Make the manifest known; leave nothing behind if that fails."""
+        try:
+            await self._parts.records.add(final)
+        except TusError:
+            await self._parts.storage.remove(lease)
+            raise
 
     async def load_parts(self, final: Upload) -> list[Upload | None]:
         """Load the records of the parts, in their order, repeats included."""
@@ -110,22 +119,30 @@ class Concatenation:
     async def resume(self, final_id: UploadId) -> None:
         """Do what a final upload still lacks, if it can be done now. Logs what fails."""
         try:
-            final, _ = await self._parts.records.load(final_id)
+            final, holder = await self._parts.records.load(final_id)
             if final is None or final.kind is not Kind.FINAL:
                 return
             if final.status is Status.OPEN:
-                await self._complete(final_id, None)
-            elif final.is_complete and not final.assembled:
-                await self.assemble(final_id)
+                if _are_whole(await self.load_parts(final)):
+                    # A crash may have come before all of them were pinned.
+                    await self._pin_all(final)
+                    await self._complete(final_id, None)
+            elif final.is_complete and not final.assembled and holder is None:
+                self._assemble_soon(final_id)
         except TusError as error:
             logger.warning("final upload %s waits: %s", final_id, error.message)
 
     # --- steps ---------------------------------------------------------------------------
 
+    async def _pin_all(self, final: Upload) -> None:
+        for part_id in dict.fromkeys(final.parts):
+            if final.upload_id not in await self._parts.storage.pins(part_id):
+                await self._pin(part_id, final.upload_id)
+
     async def _pin(self, part_id: UploadId, final_id: UploadId) -> None:
         """Pin one part under its lease, so that no removal can come in between."""
         parts = self._parts
-        async with self._takeover.hold(Work(part_id)) as lease:
+        async with self._takeover.hold(Work(part_id, chore=True)) as lease:
             part, _ = await parts.records.load(part_id)
             if lease is None or part is None or part.status.rank > Status.COMPLETE.rank:
                 raise PartNotFound
@@ -138,14 +155,13 @@ class Concatenation:
     ) -> tuple[Upload, Decision | None]:
         """Complete a final upload if all its parts are; give its record."""
         parts = self._parts
-        work = Work(final_id)
+        work = Work(final_id, chore=True)
         async with self._takeover.hold(work) as lease:
             final, _ = await parts.records.load(final_id)
             if lease is None or final is None:
                 raise PartNotFound
-            found = [part for part in await self.load_parts(final) if part is not None]
-            whole = len(found) == len(final.parts) and all(part.is_complete for part in found)
-            if final.status is not Status.OPEN or not whole:
+            found = await self.load_parts(final)
+            if final.status is not Status.OPEN or not _are_whole(found):
                 return final, None
             total = check_parts(found, parts.now(), parts.limits) or 0
             if final.length is None:
@@ -156,19 +172,32 @@ class Concatenation:
             decision = await self._finisher.consent(work, complete, request)
             work.phase = Phase.FINISHING
             await parts.records.commit(lease, complete, sync=parts.syncs)
-        parts.crew.start_job(self._assemble_or_log(final_id), name=f"assembly of {final_id}")
+        self._assemble_soon(final_id)
         return complete, decision
+
+    def _assemble_soon(self, final_id: UploadId) -> None:
+        """Assemble a final upload in the background, if that is not being done already."""
+        if final_id in self._assembling or len(self._assembling) >= MAX_ASSEMBLIES:
+            return  # The sweeper comes back to it.
+        self._assembling.add(final_id)
+        self._parts.crew.start_job(
+            self._assemble_or_log(final_id),
+            name=f"assembly of {final_id}",
+            then=partial(self._assembling.discard, final_id),
+        )
 
     async def _assemble_or_log(self, final_id: UploadId) -> None:
         try:
-            await self.assemble(final_id)
+            async with self._benches:
+                if not self._parts.slots.is_stopping:
+                    await self.assemble(final_id)
         except TusError as error:
             logger.warning("assembly of %s is put off: %s", final_id, error.message)
 
     async def assemble(self, final_id: UploadId) -> None:
         """Join the parts into one file, inside the kernel; then tell that it is finished."""
         parts = self._parts
-        work = Work(final_id)
+        work = Work(final_id, chore=True)
         async with self._takeover.hold(work) as lease:
             final, _ = await parts.records.load(final_id)
             if lease is None or final is None or not final.is_complete or final.assembled:
@@ -189,10 +218,14 @@ class Concatenation:
     async def _join(self, work: Work, lease: Lease, final: Upload) -> bool:
         parts = self._parts
         found = await self.load_parts(final)
-        pieces = [(part.upload_id, part.length or 0) for part in found if part is not None]
-        if len(pieces) != len(final.parts):
+        if not _are_whole(found):
             raise PartNotFound
-        if not await parts.storage.concat(lease, pieces, stop=lambda: work.stopped is not None):
+        pieces = [(part.upload_id, part.offset) for part in found if part is not None]
+
+        def stop() -> bool:
+            return work.stopped is not None or parts.slots.is_stopping
+
+        if not await parts.storage.concat(lease, pieces, stop=stop):
             return False
         if parts.syncs:
             await parts.storage.sync(final.upload_id)
@@ -221,18 +254,20 @@ class Concatenation:
                 await parts.records.commit(lease, part.next(expires_at=expiry))
 
     async def _discard(self, final_id: UploadId) -> None:
-        """Undo a final upload that could not be made."""
-        async with self._takeover.hold(Work(final_id)) as lease:
-            final, _ = await self._parts.records.load(final_id)
-            if lease is not None and final is not None:
-                await self._remover.erase(lease, final)
+        """Undo a final upload that could not be made, as far as that can be done now.
+
+        By the ledger alone: the state store may be why it could not be made. Once the ledger has
+        the removal mark, the sweeper does the rest.
+        """
+        try:
+            async with self._takeover.hold(Work(final_id, chore=True)) as lease:
+                final = (await self._parts.storage.peek(final_id)).record
+                if lease is not None and final is not None:
+                    await self._remover.erase(lease, final)
+        except TusError as error:
+            logger.warning("final upload %s is not removed yet: %s", final_id, error.message)
 
 
-def lengths(found: Sequence[Upload | None]) -> int | None:
-    """Give the sum of the lengths of parts; None while one is unknown."""
-    total = 0
-    for part in found:
-        if part is None or part.length is None:
-            return None
-        total += part.length
-    return total
+def _are_whole(found: Sequence[Upload | None]) -> bool:
+    """Tell whether all parts are there and complete."""
+    return all(part is not None and part.is_complete for part in found)

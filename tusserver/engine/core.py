@@ -71,7 +71,6 @@ class UploadEngine:
             takeover=self._takeover,
             finisher=finisher,
             remover=self._remover,
-            events=self._events,
         )
         finisher.concatenation = concatenation
         falls = Falls(parts, self._takeover)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from tusserver.engine.takeover import LOOK_LIMIT
-from tusserver.errors import UploadNotFound
+from tusserver.errors import StorageFault, UploadNotFound
 from tusserver.protocol.messages import Described
 from tusserver.protocol.rules import check_exists
 from tusserver.upload import Kind, Status
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from tusserver.engine.takeover import Takeover
     from tusserver.ports import Holder, Segment
     from tusserver.upload import Upload, UploadId
+
+logger = logging.getLogger(__name__)
 
 
 class Describer:
@@ -78,11 +81,22 @@ class Describer:
             return upload, [storage.segment(upload_id, upload.offset)]
         segments = []
         for part in await self._concatenation.load_parts(upload):
-            if part is None:
-                # The assembly was finished in this moment, and a part removed.
-                return upload, [storage.segment(upload_id, upload.offset)]
+            if part is None or not part.is_complete:
+                return await self._content_assembled(upload_id)
             segments.append(storage.segment(part.upload_id, part.offset))
         return upload, segments
+
+    async def _content_assembled(self, upload_id: UploadId) -> tuple[Upload, list[Segment]]:
+        """Find the bytes of a final upload whose assembly was finished in this moment."""
+        upload, _ = await self._find(upload_id)
+        if not upload.assembled:
+            logger.error(
+                "final upload %s: a part of it is gone before the parts were joined; look for who "
+                "deletes files in the upload directory",
+                upload_id,
+            )
+            raise StorageFault
+        return upload, [self._parts.storage.segment(upload_id, upload.offset)]
 
     async def _find(self, upload_id: UploadId) -> tuple[Upload, Holder | None]:
         upload, holder = await self._takeover.load(upload_id)

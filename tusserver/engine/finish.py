@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tusserver.engine.parts import EngineParts
     from tusserver.engine.work import Work
     from tusserver.ports import Lease, RequestInfo
-    from tusserver.upload import Upload
+    from tusserver.upload import Limits, Upload
 
 
 _GO_ON = Decision()
@@ -53,7 +53,7 @@ class Finisher:
         """
         parts, length = self._parts, checkpoints.position
         decision = await self.consent(
-            work, self.finished(checkpoints.record, length), request, checkpoints=checkpoints
+            work, self._finished(checkpoints, length), request, checkpoints=checkpoints
         )
         work.phase = Phase.FINISHING
         await checkpoints.sync_outcome()
@@ -65,13 +65,16 @@ class Finisher:
             except StorageFault:
                 await checkpoints.fall_back()
                 raise
-        upload = self.finished(checkpoints.record, length)
+        upload = self._finished(checkpoints, length)
         await self.commit(lease, upload)
         checkpoints.record = upload
         return Appended(upload=upload, extras=Extras(headers=decision.headers, body=decision.body))
 
-    def finished(self, upload: Upload, length: int) -> Upload:
-        """Give the record that the finish will commit."""
+    def _finished(self, checkpoints: Checkpoints, length: int) -> Upload:
+        return self.finished(checkpoints.record, length, limits=checkpoints.limits)
+
+    def finished(self, upload: Upload, length: int, *, limits: Limits | None = None) -> Upload:
+        """Give the record that the finish will commit; `limits` hold instead of the engine's."""
         parts = self._parts
         return after_finish(
             upload,
@@ -80,7 +83,7 @@ class Finisher:
             event_id=secrets.token_hex(16) if parts.wants_finish_event(upload) else "",
             epoch=parts.storage.epoch,
             now=parts.now(),
-            limits=parts.limits,
+            limits=limits or parts.limits,
         )
 
     async def commit(self, lease: Lease, upload: Upload) -> None:

@@ -128,7 +128,8 @@ class Sweeper:
         if upload.kind is Kind.FINAL and not upload.assembled:
             await self._concatenation.resume(upload.upload_id)
         expires = self._parts.limits.expire_after is not None
-        if upload.kind is Kind.PARTIAL and upload.expires_at is None and expires:
+        stays = upload.kind is Kind.PARTIAL and upload.expires_at is None
+        if stays and expires and not await self._remover.is_pinned(upload):
             await self._concatenation.let_expire(upload.upload_id)
         return False
 

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.raw import OFFSET_STREAM, chunked, kept
+from tests.support.server import PROGRAM
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from tests.support.raw import Fields, Response, Tus
 
@@ -18,9 +19,10 @@ CHUNKS = {"Content-Length": None, "Transfer-Encoding": "chunked"}
 
 
 @pytest.fixture
-def trailing(tus: Tus) -> Tus:
-    if "checksum-trailer" not in tus.extensions:
-        pytest.skip("this server does not announce checksum-trailer")
+def trailing(with_flags: Callable[..., Tus]) -> Tus:
+    """Give the program: a host's runner delivers no trailers, and nothing is announced there."""
+    tus = with_flags(PROGRAM)
+    assert "checksum-trailer" in tus.extensions
     return tus
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from tusserver.body import ALGORITHMS, BodyEnd
@@ -62,6 +62,7 @@ class UploadEngine:
         self.parts = parts
         self._closing = False
         self._chores: list[asyncio.Task[None]] = []
+        self._ending: asyncio.Task[None] | None = None
         self._takeover = Takeover(parts)
         self._events = Events(parts)
         self._remover = Remover(parts, self._takeover, self._events)
@@ -103,11 +104,15 @@ class UploadEngine:
     async def start(self) -> None:
         """Open the store, answer other workers, begin to sweep and to sync what falls idle.
 
-        Raises: ConfigError, StorageFault, StateUnavailable.
+        Raises: ConfigError, StorageFault, StateUnavailable. Nothing is left open then.
         """
-        await self.parts.storage.open()
-        await self.parts.mailbox.open()
-        await self.parts.state.attach(self.parts.storage.store_id)
+        try:
+            await self.parts.storage.open()
+            await self.parts.mailbox.open()
+            await self.parts.state.attach(self.parts.storage.store_id)
+        except BaseException:
+            await self.close()
+            raise
         self.parts.mailbox.serve(self._takeover.answer)
         for chore, name in ((self.sweeper.run(), "sweeper"), (self._idle.run(), "idle sync")):
             self._chores.append(asyncio.create_task(chore, name=name))
@@ -119,18 +124,26 @@ class UploadEngine:
         self.parts.slots.stop_all(BodyEnd.SHUTDOWN)
 
     async def close(self) -> None:
-        """Stop, see commits through, sync what is open, and let go of everything."""
+        """Stop, see commits through, sync what is open, and let go of everything.
+
+        A cancellation does not stop it. Does nothing the second time.
+        """
         self.stop_bodies()
-        for chore in self._chores:
-            chore.cancel()
-        for chore in self._chores:
-            with suppress(asyncio.CancelledError):
-                await chore
-        await self.parts.crew.drain(timeout=STOP_SECONDS)
-        await self._idle.sync_everything()
-        await self.parts.mailbox.close()
-        await self.parts.state.close()
-        await self.parts.storage.close()
+        if self._ending is None:
+            self._ending = asyncio.create_task(self._end(), name="end of the engine")
+        await asyncio.shield(self._ending)
+
+    async def _end(self) -> None:
+        async with AsyncExitStack() as stack:
+            for part in (self.parts.storage, self.parts.state, self.parts.mailbox):
+                stack.push_async_callback(part.close)
+            for chore in self._chores:
+                chore.cancel()
+            for chore in self._chores:
+                with suppress(asyncio.CancelledError):
+                    await chore
+            await self.parts.crew.drain(timeout=STOP_SECONDS)
+            await self._idle.sync_everything()
 
     # --- verbs ---------------------------------------------------------------------------
 

@@ -54,12 +54,15 @@ class Crew:
             if left <= 0:
                 break
             await asyncio.wait(self._tasks, timeout=left)
-        stragglers = list(self._tasks)
-        for task in stragglers:
-            logger.warning("%s did not end in %.0f s and is cancelled", task.get_name(), timeout)
-            task.cancel()
-        if stragglers:
+        # What is cancelled may start something that has to be cancelled too.
+        while stragglers := list(self._tasks):
+            for task in stragglers:
+                logger.warning(
+                    "%s did not end in %.0f s and is cancelled", task.get_name(), timeout
+                )
+                task.cancel()
             await asyncio.gather(*stragglers, return_exceptions=True)
+            await asyncio.sleep(0)
 
 
 def _log_failure(task: asyncio.Task[None]) -> None:

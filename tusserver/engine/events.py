@@ -47,6 +47,8 @@ class Events:
         """Deliver a pending finish event, trying again until it was taken."""
         if upload.event is not EventState.PENDING or upload.upload_id in self._delivering:
             return
+        if not self._parts.hooks.wants(EventKind.POST_FINISH):
+            return  # It waits for a process that has a listener.
         if len(self._delivering) >= MAX_WAITING or self._closing.is_set():
             return
         self._delivering.add(upload.upload_id)

@@ -48,6 +48,7 @@ def three(
 
 
 @pytest.mark.timeout(60)
+@pytest.mark.clause("CLI-01", "CORE-PATCH-17")
 def test_a_killed_server_is_sent_little_again(
     make_server: Callable[..., TusServer],
     tmp_path: Path,

@@ -83,6 +83,7 @@ def test_a_file_arrives_in_every_way_that_tus_js_client_knows(
         assert not run.told("retry"), run.account()
 
 
+@pytest.mark.clause("CLI-02")
 def test_an_upload_in_parts_arrives_with_redis_too(
     make_server: Callable[..., TusServer], tmp_path: Path, state_url: str
 ) -> None:

@@ -63,7 +63,7 @@ class TusKit:
         )
 
 
-@pytest.mark.clause("CORE-PATCH-09")
+@pytest.mark.clause("CLI-05", "CORE-PATCH-06")
 def test_tuskit_sends_a_range_again_and_goes_on_where_the_server_is(server: TusServer) -> None:
     data = b"".join(blocks(3 * MIB + 17))
     kit = TusKit(server.url, data)
@@ -123,7 +123,7 @@ class Java:
         return wire.response("POST")
 
 
-@pytest.mark.clause("CORE-MO-01")
+@pytest.mark.clause("CLI-04", "CORE-MO-05", "CORE-MO-01")
 def test_tus_java_client_uploads_ten_mebibytes_a_request(server: TusServer) -> None:
     data = b"".join(blocks(25 * MIB + 3))
     java = Java(server.url)
@@ -142,7 +142,7 @@ def test_tus_java_client_uploads_ten_mebibytes_a_request(server: TusServer) -> N
     assert java.tus.content(target) == data
 
 
-@pytest.mark.clause("CORE-MO-01")
+@pytest.mark.clause("CLI-04", "CORE-MO-05", "CORE-MO-01")
 def test_tus_java_client_resumes_after_a_lost_connection(server: TusServer) -> None:
     data = b"".join(blocks(6 * MIB))
     java = Java(server.url)

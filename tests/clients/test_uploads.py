@@ -109,6 +109,7 @@ def test_an_aborted_upload_is_resumed_by_another_process(server: TusServer, tmp_
         assert_arrived(url, SEVERAL_CHUNKS)
 
 
+@pytest.mark.clause("CLI-03")
 def test_tuspy_resumes_in_another_process(server: TusServer, tmp_path: Path) -> None:
     file = make_file(tmp_path / "file", SEVERAL_CHUNKS)
     options = {"storage": tmp_path / "urls.json", "chunk_size": 64 * KIB}

@@ -13,6 +13,7 @@ from tusserver.errors import (
     StateUnavailable,
     StorageFault,
     TusError,
+    UploadLocked,
     UploadNotFound,
 )
 from tusserver.hooks.callables import CallableHooks
@@ -283,3 +284,34 @@ async def test_a_part_that_goes_before_it_is_pinned_leaves_no_final_upload(build
         await house.join(a, b)
     assert not await finals(house)
     assert await house.parts.storage.pins(a.upload_id) == ()
+
+
+async def test_a_completion_that_comes_late_does_not_stop_the_assembly(build, monkeypatch):
+    monkeypatch.setattr("tusserver.engine.work.LET_GO", 0.1)
+    house = await build(storage=Stepwise)
+    storage = house.parts.storage
+    storage.gate.clear()
+    a, b = await part(house, b"hello"), await part(house, b" world")
+    final = await house.join(a, b)
+    assert await eventually(lambda: storage.joins)
+    with pytest.raises(UploadLocked):
+        await house.engine.sweeper._concatenation._complete(final.upload_id, None)
+    storage.gate.set()
+    await settled(house)
+    assert storage.joined == [True]
+
+
+async def test_many_parts_are_pinned_and_let_go_each_under_its_own_lease(build):
+    house = await build(storage=Stepwise)
+    storage = house.parts.storage
+    storage.gate.clear()
+    parts = [await house.create(1, partial=True) for _ in range(70)]
+    for index, one in enumerate(parts):
+        await house.append(one, 0, FedBody(bytes([index])))
+    final = await house.join(*parts)
+    for one in parts:
+        assert await storage.pins(one.upload_id) == (final.upload_id,)
+    storage.gate.set()
+    await settled(house)
+    assert await house.content(final) == bytes(range(70))
+    assert not storage._held

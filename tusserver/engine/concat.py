@@ -234,6 +234,8 @@ class Concatenation:
     async def _unpin(self, final: Upload) -> None:
         """Let the parts go: from now on they expire as other uploads do."""
         for part_id in dict.fromkeys(final.parts):
+            if self._parts.slots.is_stopping:
+                return  # Whoever looks at a pin next sees that nobody needs it.
             await self._parts.storage.unpin(part_id, final.upload_id)
             await self.let_expire(part_id)
 

@@ -10,7 +10,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from tusserver.engine.work import Work
-from tusserver.errors import StorageFault, TusError, UploadLocked
+from tusserver.errors import StateUnavailable, StorageFault, TusError, UploadLocked
 from tusserver.protocol.rules import after_sync
 from tusserver.upload import Status
 
@@ -88,6 +88,9 @@ class IdleSync:
             except StorageFault:
                 done = True
                 logger.warning("upload %s could not be synced and falls back", upload_id)
+            except StateUnavailable as error:
+                logger.warning("idle uploads are not synced: %s", error.message)
+                return
             except TusError as error:
                 logger.warning("upload %s is not synced: %s", upload_id, error.message)
             finally:

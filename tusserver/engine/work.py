@@ -190,7 +190,7 @@ class Slots:
             while (holder := self._holders.get(upload_id)) is not None:
                 if _overtook(holder, work):
                     raise AppendSuperseded
-                await self._push_out(holder)
+                await self._push_out(holder, work)
                 if work.superseded:
                     raise AppendSuperseded
             self._holders[upload_id] = work
@@ -214,11 +214,12 @@ class Slots:
             other.superseded = True
         self._waiters[work.upload_id] = work
 
-    async def _push_out(self, holder: Work) -> None:
+    async def _push_out(self, holder: Work, work: Work) -> None:
         if holder.phase is Phase.HOOK:
             raise UploadLocked
         if not holder.is_finishing:
-            holder.stop(BodyEnd.SUPERSEDED)
+            if not (holder.is_chore and work.is_chore):
+                holder.stop(BodyEnd.SUPERSEDED)
             if await holder.wait(LET_GO):
                 return
         # What was being received may have become complete meanwhile: its outcome counts.

@@ -8,6 +8,7 @@ import pytest
 
 from tests.engine.conftest import FedBody, eventually
 from tusserver.errors import ShuttingDown, StorageFault
+from tusserver.protocol.messages import Append, Create
 from tusserver.storage.local import LocalStorage
 
 MIB = 1024 * 1024
@@ -185,3 +186,19 @@ async def test_the_error_of_a_running_append_is_not_told_to_who_asks_about_it(bu
     flowing.cancel()
     with pytest.raises(StorageFault):
         await append
+
+
+async def test_a_continue_that_cannot_be_sent_leaves_the_upload_free(house):
+    async def broken():
+        raise RuntimeError("a fault of the program")
+
+    upload = await house.create(10)
+    command = Append(upload_id=upload.upload_id, offset=0)
+    with pytest.raises(RuntimeError):
+        await house.engine.append(command, FedBody(b"01234"), proceed=broken)
+    with pytest.raises(RuntimeError):
+        await house.engine.create(
+            Create(length=10, has_body=True), FedBody(b"01234"), proceed=broken
+        )
+    assert not house.parts.storage._held
+    assert (await house.append(upload, 0, FedBody(b"0123456789"))).is_complete

@@ -9,6 +9,7 @@ import pytest
 
 from tests.engine.conftest import FedBody, eventually
 from tusserver.errors import (
+    ChecksumMismatch,
     StateConflict,
     StateUnavailable,
     StorageFault,
@@ -16,6 +17,7 @@ from tusserver.errors import (
     UploadNotFound,
 )
 from tusserver.hooks.callables import CallableHooks
+from tusserver.protocol.messages import Checksum
 from tusserver.state.redis import RedisState
 from tusserver.storage.local import LocalStorage
 from tusserver.upload import Limits, Status
@@ -181,3 +183,26 @@ async def test_an_empty_upload_that_was_finished_is_not_erased_when_redis_goes(
     record, _ = await house.parts.records.load(told[0])
     assert record is not None
     assert record.is_complete
+
+
+@pytest.mark.clause("EXP-08")
+@pytest.mark.parametrize("checksum", [None, Checksum("sha1", b"x" * 20)], ids=["plain", "checksum"])
+async def test_nothing_is_removed_under_a_writer_of_another_process(build, checksum):
+    limits = Limits(expire_after=100.0)
+    sweeping = await build(limits=limits, grace=0.0)
+    writing = await build(limits=limits, clock=sweeping.clock)
+    upload = await writing.create(10)
+    body = FedBody(b"01234", end=None)
+    append = writing.start_append(upload, 0, body, checksum=checksum)
+    await writing.receiving(upload)
+    await sweeping.engine.sweeper.sweep()
+    for _ in range(3):
+        sweeping.clock.pass_(101)
+        assert await sweeping.engine.sweeper.sweep() == 0
+    body.finish()
+    if checksum is None:
+        assert (await append).offset == 5
+        assert (await writing.head(upload)).offset == 5
+    else:
+        with pytest.raises(ChecksumMismatch):
+            await append

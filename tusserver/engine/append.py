@@ -8,8 +8,7 @@ from tusserver.engine.receive import Intake, ReceiveFailed
 from tusserver.engine.work import Work
 from tusserver.errors import LengthExceeded, UploadLocked
 from tusserver.protocol.messages import Appended
-from tusserver.protocol.rules import check_append, check_exists, check_offset
-from tusserver.upload import Status
+from tusserver.protocol.rules import check_append, check_offset
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -20,9 +19,9 @@ if TYPE_CHECKING:
     from tusserver.engine.parts import EngineParts
     from tusserver.engine.receive import Receiver
     from tusserver.engine.takeover import Takeover
-    from tusserver.ports import Holder, Lease, RequestInfo
+    from tusserver.ports import Lease, RequestInfo
     from tusserver.protocol.messages import Append
-    from tusserver.upload import Upload, UploadId
+    from tusserver.upload import Upload
 
 
 class Appender:
@@ -73,7 +72,7 @@ class Appender:
         """Check and take over, as an append that others see coming."""
         if command.upload_id in self._parts.slots.asking:
             raise UploadLocked
-        upload, holder = await self._find(command.upload_id)
+        upload, holder = await self._takeover.find(command.upload_id)
         for _ in range(3):
             length = check_append(upload, command, self._parts.limits)
             if upload.is_complete:
@@ -81,17 +80,17 @@ class Appender:
             sight = await self._takeover.offset_for_append(upload, holder)
             if sight.offset is None:
                 # Whoever held it has let go meanwhile, or nobody did: the record is the truth.
-                upload, holder = await self._find(command.upload_id)
+                upload, holder = await self._takeover.find(command.upload_id)
                 length = check_append(upload, command, self._parts.limits)
             offset = upload.offset if sight.offset is None else sight.offset
             check_offset(command, self._parts.limits, length=length, offset=offset)
             if not self._takeover.has_moved(command.upload_id):
                 break
-            upload, holder = await self._find(command.upload_id)
+            upload, holder = await self._takeover.find(command.upload_id)
         async with self._takeover.hold(work) as held:
             if held is None:
                 # Lost, or removed since: that shows in the record.
-                upload, _ = await self._find(command.upload_id)
+                upload, _ = await self._takeover.find(command.upload_id)
             lease = held or await self._lost.recover(upload)
             try:
                 return await self._append_leased(
@@ -112,7 +111,7 @@ class Appender:
         request: RequestInfo | None,
     ) -> Appended:
         """Check everything again under the lease, then receive."""
-        upload, _ = await self._find(command.upload_id)
+        upload, _ = await self._takeover.find(command.upload_id)
         upload = await self._falls.settle(lease, upload)
         length = check_append(upload, command, self._parts.limits)
         if upload.is_complete:
@@ -132,14 +131,6 @@ class Appender:
             return await self._receiver.receive(intake)
         except ReceiveFailed as failed:
             raise failed.error from failed
-
-    async def _find(self, upload_id: UploadId) -> tuple[Upload, Holder | None]:
-        """Load an upload that is there; one that is being written cannot expire."""
-        upload, holder = await self._takeover.load(upload_id)
-        written = holder is not None or self._parts.slots.holder(upload_id) is not None
-        if upload is not None and written and upload.status is Status.OPEN:
-            return upload, holder
-        return check_exists(upload, self._parts.now()), holder
 
     async def _append_nothing(
         self,

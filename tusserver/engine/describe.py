@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 from tusserver.engine.takeover import LOOK_LIMIT
 from tusserver.errors import StorageFault, UploadNotFound
 from tusserver.protocol.messages import Described
-from tusserver.protocol.rules import check_exists
-from tusserver.upload import Kind, Status
+from tusserver.upload import Kind
 
 if TYPE_CHECKING:
     from tusserver.engine.concat import Concatenation
     from tusserver.engine.parts import EngineParts
     from tusserver.engine.takeover import Takeover
-    from tusserver.ports import Holder, Segment
+    from tusserver.ports import Segment
     from tusserver.upload import Upload, UploadId
 
 logger = logging.getLogger(__name__)
@@ -41,7 +40,7 @@ class Describer:
         # A client whose connection broke asks at once: what it sent before comes first, be it
         # still on its way through the checks.
         await slots.wait_for_earlier(upload_id, timeout=LOOK_LIMIT)
-        upload, holder = await self._find(upload_id)
+        upload, holder = await self._takeover.find(upload_id)
         if upload.is_complete:
             served = upload.length if "download" in self._parts.extensions else None
             return Described(
@@ -54,7 +53,7 @@ class Describer:
         if sight.offset is not None:
             return Described(upload=upload, offset=sight.offset, length=upload.length)
         if was_held or slots.holder(upload_id) is not None:
-            upload, _ = await self._find(upload_id)
+            upload, _ = await self._takeover.find(upload_id)
         return Described(upload=upload, offset=upload.offset, length=upload.length)
 
     async def _describe_waiting(self, final: Upload) -> Described:
@@ -73,7 +72,7 @@ class Describer:
 
         Raises: UploadNotFound, also for an upload that is not finished.
         """
-        upload, _ = await self._find(upload_id)
+        upload, _ = await self._takeover.find(upload_id)
         if not upload.is_complete:
             raise UploadNotFound("The upload is not finished yet.")
         storage = self._parts.storage
@@ -88,7 +87,7 @@ class Describer:
 
     async def _content_assembled(self, upload_id: UploadId) -> tuple[Upload, list[Segment]]:
         """Find the bytes of a final upload whose assembly was finished in this moment."""
-        upload, _ = await self._find(upload_id)
+        upload, _ = await self._takeover.find(upload_id)
         if not upload.assembled:
             logger.error(
                 "final upload %s: a part of it is gone before the parts were joined; look for who "
@@ -97,10 +96,3 @@ class Describer:
             )
             raise StorageFault
         return upload, [self._parts.storage.segment(upload_id, upload.offset)]
-
-    async def _find(self, upload_id: UploadId) -> tuple[Upload, Holder | None]:
-        upload, holder = await self._takeover.load(upload_id)
-        written = holder is not None or self._parts.slots.holder(upload_id) is not None
-        if upload is not None and written and upload.status is Status.OPEN:
-            return upload, holder  # What is being written does not expire.
-        return check_exists(upload, self._parts.now()), holder

@@ -16,6 +16,8 @@ from tusserver.body import BodyEnd
 from tusserver.engine.work import FINISH_WAIT, LET_GO, Phase, Work
 from tusserver.errors import AppendSuperseded, ShuttingDown, TusError, UploadLocked
 from tusserver.ports import Answer, Outcome, Verb
+from tusserver.protocol.rules import check_exists
+from tusserver.upload import Status
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -128,6 +130,17 @@ class Takeover:
         if upload is not None and upload.is_complete and await self._await_finish(upload, holder):
             return await self._parts.records.load(upload_id)
         return upload, holder
+
+    async def find(self, upload_id: UploadId) -> tuple[Upload, Holder | None]:
+        """Load an upload that is there for clients; one that is being written does not expire.
+
+        Raises: UploadNotFound, UploadLocked.
+        """
+        upload, holder = await self.load(upload_id)
+        written = holder is not None or self._parts.slots.holder(upload_id) is not None
+        if upload is not None and written and upload.status is Status.OPEN:
+            return upload, holder
+        return check_exists(upload, self._parts.now()), holder
 
     async def _await_finish(self, upload: Upload, holder: Holder | None) -> bool:
         """Wait for who may be finishing an upload; tell whether there was anybody."""

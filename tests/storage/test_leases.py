@@ -61,6 +61,15 @@ async def test_one_storage_excludes_itself(storage, upload):
     await lease.release()
 
 
+async def test_nothing_is_recorded_under_a_lease_that_was_let_go(storage, upload):
+    lease = await take(storage, upload.upload_id)
+    await lease.release()
+    before = ledger_path(storage._places.root, upload.upload_id).read_bytes()
+    with pytest.raises(RuntimeError, match="let go"):
+        await storage.record(lease, upload.next(offset=0), sync=True)
+    assert ledger_path(storage._places.root, upload.upload_id).read_bytes() == before
+
+
 async def test_the_lease_of_a_new_upload_is_held(storage, other):
     upload = make_upload()
     lease = await storage.create(upload, sync=False)

@@ -66,6 +66,11 @@ class FileLease:
         """Name the upload."""
         return self._upload_id
 
+    def check_held(self) -> None:
+        """Raise RuntimeError if it was let go: nothing may be written any more."""
+        if self._released:
+            raise RuntimeError(f"the lease of {self._upload_id} was let go")
+
     async def release(self) -> None:
         """Let go; a cancellation does not stop it. Does nothing the second time."""
         if self.begin_release():

@@ -250,6 +250,7 @@ class LocalStorage:
         StorageFull, MaxSizeExceeded (of the file system), StorageFault. The body was stopped
         (REFUSED) before.
         """
+        _own(lease).check_held()
         appender = Appender(self._pool, self._writer, self._store.space)
         return await appender.append(
             _own(lease), body, offset=offset, window=window, tap=tap, progress=progress
@@ -314,7 +315,9 @@ class LocalStorage:
         On failure the record before holds. Raises: StorageFault, StorageFull, StateConflict (the
         ledger has a newer version).
         """
-        ledger, path = _own(lease).ledger, self._places.ledger(upload.upload_id)
+        held = _own(lease)
+        held.check_held()
+        ledger, path = held.ledger, self._places.ledger(upload.upload_id)
         with translated(path, "recording in"):
             steps = ledger.steps(upload)
             if sync or steps is None:

@@ -17,7 +17,7 @@ from tusclient.storage.filestorage import FileStorage
 
 def say(event: str, **data: Any) -> None:
     """Print one event."""
-    print(json.dumps({"event": event, **data}), flush=True)  # noqa: T201
+    print(json.dumps({"event": event, **data}), flush=True)  # noqa: T201 - the test reads it
 
 
 async def upload(job: dict[str, Any]) -> None:

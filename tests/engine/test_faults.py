@@ -93,7 +93,7 @@ async def test_no_newer_append_builds_on_bytes_that_a_failed_sync_lost(eager):
     # Requests come at the same time as the fall, each newer than it.
     with pytest.raises(Exception):  # noqa: B017, PT011 - which of them loses is a matter of time
         await eager.append(upload, 17 * MIB, FedBody(*[CHUNK] * 4))
-    with pytest.raises(Exception):  # noqa: B017, PT011
+    with pytest.raises(Exception):  # noqa: B017, PT011 - the same
         await newer
     eager.parts.storage.failing = False
     assert await fallen(eager, upload)

@@ -12,7 +12,7 @@ from tests.support.content import KIB, MIB, assert_arrived, make_file
 from tests.support.proxy import ANSWER, FIN, RST, Proxy, seeded_cuts
 from tests.support.redis_fixture import need_redis_server
 from tests.support.redis_server import RedisServer
-from tests.support.server import TusServer
+from tests.support.server import MOUNTED, PROGRAM, TusServer
 from tests.support.watching import watch
 
 if TYPE_CHECKING:
@@ -26,17 +26,21 @@ CUTS = 22
 ALL_KINDS = [FIN, RST, ANSWER]
 
 
-@pytest.fixture(scope="module", params=["local", "redis"])
+@pytest.fixture(
+    scope="module",
+    params=[("local", PROGRAM), ("redis", PROGRAM), ("local", MOUNTED)],
+    ids=["local", "redis", "mounted"],
+)
 def servers(request: pytest.FixtureRequest) -> Iterator[list[TusServer]]:
     """Three servers that share directory and state, for all tests: nothing happens to them."""
     with ExitStack() as stack:
-        state = "local"
-        if request.param == "redis":
+        state, mode = request.param
+        if state == "redis":
             need_redis_server()
             state = stack.enter_context(RedisServer()).url
-        first = stack.enter_context(TusServer(state=state))
+        first = stack.enter_context(TusServer(state=state, mode=mode))
         more = [
-            stack.enter_context(TusServer(upload_dir=first.upload_dir, state=state))
+            stack.enter_context(TusServer(upload_dir=first.upload_dir, state=state, mode=mode))
             for _ in range(2)
         ]
         yield [first, *more]

@@ -19,6 +19,7 @@ import pytest
 
 from tests.support.redis_server import free_port
 from tusserver import cli
+from tusserver.commands.serve import greeting
 from tusserver.config import Settings
 
 if TYPE_CHECKING:
@@ -209,7 +210,7 @@ def test_the_version_is_told(directory):
         (["serve", "--port", "x"], "--port=x: not a port: write a number from 0 to 65535"),
         (["--colour=red"], "--colour=red: there is no such flag"),
         (["--port"], "--port: expected one argument"),
-        (["upload"], "command=upload: there are only serve and adopt"),
+        (["upload"], "command=upload: there are only serve, adopt"),
         (["adopt", "--state=x"], "--state=x: not a state store: write local, redis://HOST:PORT/0"),
         (["--host=a\nb"], r"--host=a\nb: not an address"),
     ],
@@ -234,7 +235,7 @@ def test_an_unknown_variable_is_a_warning(directory):
     variables = {"TUSSERVER_PROT": "1", "TUSSERVER_PORT": "x"}
     result = run(directory=directory, **variables)
     warning, _ = result.stderr.splitlines()
-    assert re.match(r"[0-9-]{10}T[0-9:]{8}\.[0-9]{3}Z WARNING tusserver\.config ", warning)
+    assert re.match(r"[0-9-]{10}T[0-9:]{8}\.[0-9]{3}Z WARNING tusserver\.config\.layers ", warning)
     assert warning.endswith("TUSSERVER_PROT means nothing here; the nearest is TUSSERVER_PORT")
 
 
@@ -303,12 +304,12 @@ def test_a_directory_of_another_state_is_refused_until_it_is_adopted(directory, 
 
 
 def test_an_address_for_all_is_tried_on_this_machine():
-    lines = cli.greeting(Settings(host="::"), "::", 1080)
+    lines = greeting(Settings(host="::"), "::", 1080)
     assert "http://[::]:1080/files/" in lines[0]
     assert "'http://[::1]:1080/files/'" in lines[3]
 
 
 def test_without_creation_with_upload_the_line_to_try_asks_what_there_is():
-    lines = cli.greeting(Settings(disable=("creation-with-upload",)), "127.0.0.1", 1080)
+    lines = greeting(Settings(disable=("creation-with-upload",)), "127.0.0.1", 1080)
     assert "OPTIONS" in lines[3]
     assert "--data-binary" not in lines[3]

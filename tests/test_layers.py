@@ -15,13 +15,15 @@ if TYPE_CHECKING:
 PACKAGE = Path(__file__).resolve().parents[1] / "tusserver"
 
 FLOORS = {
+    "caller": 1,
     "errors": 1,
     "upload": 1,
     "body": 2,
-    "config": 2,
     "options": 2,
     "protocol": 2,
     "values": 2,
+    "config": 3,
+    "gates": 3,
     "ports": 3,
     "engine": 4,
     "hooks": 4,
@@ -30,8 +32,9 @@ FLOORS = {
     "storage": 4,
     "compose": 5,
     "web": 5,
-    "__main__": 6,
-    "cli": 6,
+    "__main__": 7,
+    "cli": 7,
+    "commands": 6,
 }
 """Each room of the house, a module or a folder, and the floor it is on."""
 

@@ -6,23 +6,30 @@ Run it as a program (`tusserver`), or mount it into an aiohttp application:
     app.add_subapp("/files/", tus_app(engine))
 """
 
+from tusserver.caller import Caller
 from tusserver.compose import build_engine
 from tusserver.config import Settings
 from tusserver.engine.core import UploadEngine
 from tusserver.engine.parts import EngineParts
-from tusserver.errors import HookFailed, Rejected, TusError
+from tusserver.errors import Forbidden, HookFailed, Rejected, TusError, Unauthenticated
+from tusserver.gates import AccessRequest, Action, Authorizer
 from tusserver.hooks.callables import CallableHooks
 from tusserver.ports import Decision, Event, EventKind, Hooks, RequestInfo
 from tusserver.upload import Durability, Limits, Upload, UploadId
 from tusserver.web.app import tus_app
 
 __all__ = [
+    "AccessRequest",
+    "Action",
+    "Authorizer",
     "CallableHooks",
+    "Caller",
     "Decision",
     "Durability",
     "EngineParts",
     "Event",
     "EventKind",
+    "Forbidden",
     "HookFailed",
     "Hooks",
     "Limits",
@@ -30,6 +37,7 @@ __all__ = [
     "RequestInfo",
     "Settings",
     "TusError",
+    "Unauthenticated",
     "Upload",
     "UploadEngine",
     "UploadId",

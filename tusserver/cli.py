@@ -6,7 +6,6 @@ with one line on stderr. Log records go to stderr as well, what is asked for to 
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import logging
 import os
@@ -15,16 +14,20 @@ import time
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
-from tusserver import compose
-from tusserver.config import Settings, flag_of, flag_parser, load_settings
+from tusserver.commands.adopt import ADOPT
+from tusserver.commands.serve import SERVE
+from tusserver.config import Settings, flag_of, flag_parser, load_command
 from tusserver.errors import ConfigError, StateUnavailable, TusError
-from tusserver.values import LOCAL
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
-SERVE = "serve"
-ADOPT = "adopt"
+    from tusserver.commands.command import Command
+
+COMMANDS = {command.name: command for command in (SERVE, ADOPT)}
+"""The commands, in the order in which `--help` lists them."""
+
 WRONG_SETTING = 2
 INTERRUPTED = 130
 """What a shell makes of SIGINT."""
@@ -33,21 +36,16 @@ ABOUT = """\
 A server for the tus resumable upload protocol.
 
 commands:
-  serve    take uploads until SIGTERM or SIGINT (what happens without a command)
-  adopt    bind the upload directory to the state store that --state names
+{commands}
 
 Every flag can be given as an environment variable: --max-size as TUSSERVER_MAX_SIZE."""
-
-_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - looked for, not listened on
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that the arguments name; give the exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
     if {"-h", "--help"} & set(words):
-        parser = flag_parser()
-        parser.usage = f"tusserver [{SERVE} | {ADOPT}] [--FLAG VALUE ...]\n\n{ABOUT}"
-        parser.print_help()
+        _help(words)
         return 0
     if "--version" in words:
         print("tusserver", installed_version())
@@ -55,11 +53,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     start_logging()
     try:
         command = take_command(words)
-        settings = load_settings(words, os.environ)
+        settings, arguments = load_command(words, os.environ, declare=command.declare)
     except ConfigError as error:
         return complain(_line(error), status=WRONG_SETTING)
     logging.getLogger().setLevel(settings.log_level.upper())
-    return run(command, settings)
+    return run(command, settings, arguments)
+
+
+def _help(words: list[str]) -> None:
+    """Print the help of the program, or of the command that the first word names."""
+    parser = flag_parser()
+    named = COMMANDS.get(words[0]) if words else None
+    if named is not None:
+        named.declare(parser)
+        parser.usage = f"tusserver {named.name} [ARGUMENTS] [--FLAG VALUE ...]\n\n{named.summary}"
+    else:
+        width = max(map(len, COMMANDS))
+        lines = [f"  {name:{width}}  {command.summary}" for name, command in COMMANDS.items()]
+        about = ABOUT.format(commands="\n".join(lines))
+        parser.usage = f"tusserver [COMMAND] [--FLAG VALUE ...]\n\n{about}"
+    parser.print_help()
 
 
 def installed_version() -> str:
@@ -70,27 +83,20 @@ def installed_version() -> str:
         return "(run from its source, not installed)"
 
 
-def take_command(words: list[str]) -> str:
+def take_command(words: list[str]) -> Command:
     """Take the command off the front of the arguments. Raises: ConfigError."""
     if not words or words[0].startswith("-"):
         return SERVE
-    command = words.pop(0)
-    if command not in {SERVE, ADOPT}:
-        raise ConfigError("command", command, f"there are only {SERVE} and {ADOPT}")
-    return command
+    word = words.pop(0)
+    if word not in COMMANDS:
+        raise ConfigError("command", word, f"there are only {', '.join(COMMANDS)}")
+    return COMMANDS[word]
 
 
-def run(command: str, settings: Settings) -> int:
-    """Serve or adopt; give the exit status, with one line on stderr if it is not 0."""
-
-    def announce(host: str, port: int) -> None:
-        _say(greeting(settings, host, port))
-
+def run(command: Command, settings: Settings, arguments: argparse.Namespace) -> int:
+    """Run a command; give the exit status, with one line on stderr if it is not 0."""
     try:
-        if command == ADOPT:
-            print(asyncio.run(compose.adopt(settings)))
-        else:
-            asyncio.run(compose.serve(settings, announce=announce))
+        return command.run(settings, arguments)
     except ConfigError as error:
         return complain(_line(error), status=WRONG_SETTING)
     except StateUnavailable:
@@ -102,7 +108,6 @@ def run(command: str, settings: Settings) -> int:
         return complain(explain(error, settings))
     except KeyboardInterrupt:  # before it listened
         return INTERRUPTED
-    return 0
 
 
 def explain(error: OSError, settings: Settings) -> str:
@@ -133,34 +138,6 @@ def explain_storage(error: TusError, settings: Settings) -> str:
     )
 
 
-def greeting(settings: Settings, host: str, port: int) -> list[str]:
-    """Give the lines that say where a server listens, what it uses and how to try it.
-
-    `host` and `port` are those that it really listens on.
-    """
-    url = _url(_EVERYWHERE.get(host, host), port, settings.base_path)
-    state = "local (records beside the data)" if settings.state == LOCAL else settings.state_shown
-    return [
-        f"tusserver listens on {_url(host, port, settings.base_path)}",
-        f"uploads are kept in  {settings.upload_dir.absolute()}",
-        f"state is kept in     {state}",
-        f"try it with          {_trial(settings, url)}",
-    ]
-
-
-def _url(host: str, port: int, path: str) -> str:
-    return f"http://[{host}]:{port}{path}" if ":" in host else f"http://{host}:{port}{path}"
-
-
-def _trial(settings: Settings, url: str) -> str:
-    if {"creation", "creation-with-upload"} & set(settings.disable):
-        return f"curl -i -X OPTIONS -H 'Tus-Resumable: 1.0.0' '{url}'"
-    headers = "Tus-Resumable: 1.0.0", "Upload-Length: 5"
-    typed = "Content-Type: application/offset+octet-stream"
-    flags = " ".join(f"-H '{header}'" for header in (*headers, typed))
-    return f"curl -i {flags} --data-binary hello '{url}'"
-
-
 def start_logging() -> None:
     """Send log records to stderr: time in UTC, level, logger, message."""
     formatter = logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s")
@@ -177,10 +154,6 @@ def complain(text: str, *, status: int = 1) -> int:
     line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     print(f"tusserver: {line}", file=sys.stderr)
     return status
-
-
-def _say(lines: Sequence[str]) -> None:
-    print(*lines, sep="\n", flush=True)
 
 
 def _line(error: ConfigError) -> str:

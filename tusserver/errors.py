@@ -169,6 +169,35 @@ class OriginRefused(TusError):
     sentence = "Pages of this origin may not use this server."
 
 
+class Unauthenticated(TusError):
+    """No valid credential came with the request (RFC 9110 section 15.5.2).
+
+    `challenge` is the value of `WWW-Authenticate` (RFC 6750 section 3).
+    """
+
+    code = "unauthenticated"
+    sentence = "This server wants a valid credential: log in and try again."
+
+    def __init__(self, sentence: str | None = None, *, challenge: str = "Bearer") -> None:
+        """Say in one plain sentence what is wrong with the credential, without quoting it."""
+        super().__init__(sentence)
+        self.challenge = challenge
+
+
+class Forbidden(TusError):
+    """The credential is valid, but does not allow this."""
+
+    code = "forbidden"
+    sentence = "This credential does not allow the request."
+
+
+class TypeRefused(TusError):
+    """The operator does not accept files of this kind; nothing of it was kept."""
+
+    code = "type_refused"
+    sentence = "Files of this kind are not accepted here."
+
+
 class RangeNotSatisfiable(TusError):
     """A `Range` that lies outside the upload (RFC 9110 section 14.2)."""
 
@@ -178,6 +207,48 @@ class RangeNotSatisfiable(TusError):
         """Carry the length of the upload, in bytes."""
         super().__init__(f"The range lies outside the {length} bytes of the upload.")
         self.length = length
+
+
+# --- quotas -------------------------------------------------------------------------------
+
+
+class QuotaExceeded(TusError):
+    """The upload does not fit into what its owner may store; waiting does not help."""
+
+    code = "quota_exceeded"
+    sentence = "The upload does not fit into the space that its owner has left."
+
+
+class StoreExhausted(TusError):
+    """The upload does not fit into what all uploads together may take."""
+
+    code = "store_exhausted"
+    sentence = "The server has no room left for this upload."
+    retry_after = 60
+
+
+class TooManyUploads(TusError):
+    """There are as many unfinished uploads as there may be."""
+
+    code = "too_many_uploads"
+    sentence = "There are too many unfinished uploads: finish or remove some first."
+    retry_after = 30
+
+
+class TooManyRequests(TusError):
+    """Uploads are created faster than they may be."""
+
+    code = "too_many_requests"
+    sentence = "Uploads are being created too fast: try again later."
+    retry_after = 60
+
+
+class TooManyAppends(TusError):
+    """As many requests as may be are sending data at this moment."""
+
+    code = "too_many_appends"
+    sentence = "Too many uploads are being sent at the same time: try again in a moment."
+    retry_after = 5
 
 
 # --- concatenation ------------------------------------------------------------------------

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
+from tusserver.caller import ANYONE, Caller
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
     from datetime import datetime
@@ -354,6 +356,8 @@ class RequestInfo:
     uri: str
     remote: str
     headers: tuple[tuple[str, str], ...] = ()
+    caller: Caller = ANYONE
+    """Who is behind it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -366,6 +370,8 @@ class Event:
     """The same for every delivery of the same event."""
     request: RequestInfo | None = None
     """None when no request caused it (after a crash, from an assembly)."""
+    published: str = ""
+    """post-finish: the path at which the file was published, if it was."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -107,8 +107,13 @@ class Upload:
     assembled: bool = True
     expires_at: datetime | None = None
     owner: str = ""
+    """Whose it is; empty: nobody's in particular."""
+    grant: str = ""
+    """The id of the signed upload URL that it was created with; empty: none."""
     storage: str = ""
     """Private to the storage backend."""
+    digest: str = ""
+    """The digest of all bytes as `Repr-Digest` gives it (RFC 9530); empty: none was asked for."""
     event: EventState = EventState.NONE
     event_id: str = ""
     version: int = 1

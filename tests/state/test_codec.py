@@ -21,6 +21,12 @@ BYTES_OF_VERSION_1 = (
     b'"00000000000000000000000000000002"],"concat":"final;/files/1 /files/2","assembled":false,'
     b'"owner":"\\u00e5sa","storage":"s","event":"pending","event_id":"e-1"}'
 )
+# As version 2 writes it: the grant and the digest came in.
+BYTES_OF_VERSION_2 = (
+    BYTES_OF_VERSION_1.replace(b'"codec":1', b'"codec":2')
+    .replace(b'"storage":', b'"grant":"g-1","storage":')
+    .replace(b'"event_id":"e-1"', b'"event_id":"e-1","digest":"sha-256=:AA==:"')
+)
 UPLOAD_OF_VERSION_1 = Upload(
     upload_id=UploadId("0123456789abcdef0123456789abcdef"),
     version=7,
@@ -58,8 +64,10 @@ def test_bytes_of_version_1_are_read():
     assert parse_upload(BYTES_OF_VERSION_1) == UPLOAD_OF_VERSION_1
 
 
-def test_version_1_is_still_what_is_written():
-    assert format_upload(UPLOAD_OF_VERSION_1) == BYTES_OF_VERSION_1
+def test_bytes_of_version_2_are_read_and_written():
+    upload = dataclasses.replace(UPLOAD_OF_VERSION_1, grant="g-1", digest="sha-256=:AA==:")
+    assert parse_upload(BYTES_OF_VERSION_2) == upload
+    assert format_upload(upload) == BYTES_OF_VERSION_2
 
 
 def test_a_final_upload_of_10000_parts_comes_back():
@@ -83,9 +91,9 @@ def test_a_time_of_another_zone_is_written_in_utc():
 
 
 def test_a_later_version_is_refused_by_name():
-    later = BYTES_OF_VERSION_1.replace(b'"codec":1', b'"codec":2')
+    later = BYTES_OF_VERSION_1.replace(b'"codec":1', b'"codec":3')
 
-    with pytest.raises(StateConflict, match="version 2 of its format; this server reads version 1"):
+    with pytest.raises(StateConflict, match="version 3 of its format; .* versions up to 2"):
         parse_upload(later)
 
 

@@ -26,7 +26,7 @@ from tusserver.storage.ledger import (
     parse_ledger,
     slot_at,
 )
-from tusserver.upload import EventState, Kind, Status, Upload, new_upload_id
+from tusserver.upload import MAX_INTEGER, EventState, Kind, Status, Upload, new_upload_id
 
 STORE = "5" * 32
 ID = "0123456789abcdef0123456789abcdef"
@@ -61,6 +61,21 @@ OLD_FIXED = (
     b'"owner": "", "storage": "", "parts": []}\n'
     b"crc=3ab09929\n"
 )
+# Written by format 2, which brought the grant and the digest. Never changed either.
+SLOT_OF_2 = (
+    b"slot2 version=3 offset=10 length=1000 synced=5 status=open epoch=8d2c-801 "
+    b"expires=2026-03-02T12:00:00+00:00 assembled=1 event=none event_id= "
+    b"digest=sha-256%3D:AA%3D%3D:".ljust(498)
+    + b" crc=47cadc6b\n"
+)
+FIXED_OF_2 = (
+    b'{"format": 2, "store": "55555555555555555555555555555555", '
+    b'"upload_id": "0123456789abcdef0123456789abcdef", '
+    b'"created_at": "2026-03-01T12:00:00.000125+00:00", '
+    b'"metadata": "filename d29ybGQ=,empty", "kind": "partial", "concat": "partial", '
+    b'"owner": "", "grant": "g1", "storage": "", "parts": []}\n'
+    b"crc=8e8ba34d\n"
+)
 HOLDER = Holder(4711, "w0a1b2c3d", datetime(2026, 3, 1, 12, 0, 1, tzinfo=UTC))
 
 
@@ -82,8 +97,26 @@ def test_bytes_of_format_1_stay_readable():
     assert parse_holder(data[HOLDER_AT:FIXED_AT]) == HOLDER
 
 
-def test_format_1_is_what_is_written():
-    assert format_ledger(UPLOAD, STORE, HOLDER) == BLANK + OLD_SLOT + OLD_HOLDER + OLD_FIXED
+def test_format_2_is_what_is_written_and_read():
+    upload = replace(UPLOAD, grant="g1", digest="sha-256=:AA==:")
+    data = BLANK + SLOT_OF_2 + OLD_HOLDER + FIXED_OF_2
+    assert format_ledger(upload, STORE, HOLDER) == data
+    assert parse(data).record == upload
+
+
+def test_the_longest_slot_fits_into_its_sector():
+    upload = replace(
+        UPLOAD,
+        offset=MAX_INTEGER - 1,
+        length=MAX_INTEGER,
+        synced=MAX_INTEGER - 1,
+        version=10**12,
+        epoch="e" * 64,
+        event=EventState.PENDING,
+        event_id="e" * 32,
+        digest=f"sha-512=:{'A' * 86}==:",
+    )
+    assert len(format_slot(upload)) == 512
 
 
 short_text = st.text(max_size=8)
@@ -210,11 +243,11 @@ def test_a_ledger_under_another_name_is_not_that_uploads():
 
 
 def test_a_ledger_of_a_later_format_is_foreign_not_damaged():
-    line = OLD_FIXED.partition(b"\n")[0].replace(b'"format": 1', b'"format": 2') + b"\n"
+    line = OLD_FIXED.partition(b"\n")[0].replace(b'"format": 1', b'"format": 3') + b"\n"
     with pytest.raises(LedgerForeign, match="later"):
         parse(BLANK * 3 + line + b"crc=%08x\n" % zlib.crc32(line))
     with pytest.raises(LedgerForeign, match="later"):
-        parse(sealed(b"slot2 version=9") + BLANK * 2 + OLD_FIXED)
+        parse(sealed(b"slot3 version=9") + BLANK * 2 + OLD_FIXED)
 
 
 def test_ten_thousand_parts_fit():

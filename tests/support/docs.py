@@ -6,8 +6,10 @@ import argparse
 import re
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tusserver.config import (
+    GROUPS,
     OTHER_VARIABLES,
     Settings,
     default_of,
@@ -16,6 +18,9 @@ from tusserver.config import (
     variable_of,
 )
 from tusserver.errors import TusError
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = ROOT / "docs" / "settings.md"
@@ -38,7 +43,9 @@ the password of a Redis in `TUSSERVER_STATE`.
 In an embedding application the same names are arguments: `Settings(max_size="10GiB")`, which reads
 neither flags nor environment. `host`, `port`, `base_path`, `shutdown_timeout` and `log_level` are
 the program's own and mean nothing there, but for `base_path` in a `public_url` without a path.
+"""
 
+_HEAD = """\
 | flag and variable | value | default | meaning |
 | --- | --- | --- | --- |
 """
@@ -46,22 +53,26 @@ the program's own and mean nothing there, but for `base_path` in a `public_url` 
 
 def render_settings() -> str:
     """Give docs/settings.md as it should be."""
-    rows = []
-    for name, field in Settings.model_fields.items():
-        metavar = metavar_of(field)
-        flag = f"`{flag_of(name)}`" if metavar else f"`{flag_of(name)}` `--no-{name}`"
-        if not metavar:
-            flag = flag.replace("_", "-")
-        text = (field.description or "").replace("*", "\\*")
-        value = metavar.lower() or "on or off"
-        cells = f"{flag} `{variable_of(name)}`", value, f"`{default_of(field)}`", text
-        rows.append(f"| {' | '.join(cells)} |\n")
+    sections = []
+    for group in GROUPS:
+        rows = "".join(_row(name, Settings.model_fields[name]) for name in group.model_fields)
+        sections.append(f"\n## {(group.__doc__ or '').rstrip('.')}\n\n{_HEAD}{rows}")
     others = [f"| `{name}` | {text} |\n" for name, text in OTHER_VARIABLES.items()]
-    table = "".join(rows)
     return (
-        f"{_INTRODUCTION}{table}\nRead from the environment only:\n\n"
+        f"{_INTRODUCTION}{''.join(sections)}\n## Read from the environment only\n\n"
         f"| variable | meaning |\n| --- | --- |\n{''.join(others)}"
     )
+
+
+def _row(name: str, field: FieldInfo) -> str:
+    metavar = metavar_of(field)
+    flag = f"`{flag_of(name)}`" if metavar else f"`{flag_of(name)}` `--no-{name}`"
+    if not metavar:
+        flag = flag.replace("_", "-")
+    text = (field.description or "").replace("*", "\\*")
+    value = metavar.lower() or "on or off"
+    cells = f"{flag} `{variable_of(name)}`", value, f"`{default_of(field)}`", text
+    return f"| {' | '.join(cells)} |\n"
 
 
 def error_types() -> list[type[TusError]]:

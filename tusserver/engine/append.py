@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tusserver.caller import EVERYONE
 from tusserver.engine.receive import Intake, ReceiveFailed
 from tusserver.engine.work import Work
 from tusserver.errors import LengthExceeded, UploadLocked
 from tusserver.protocol.messages import Appended
-from tusserver.protocol.rules import check_append, check_offset
+from tusserver.protocol.rules import check_append, check_offset, check_visible, limits_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from tusserver.engine.takeover import Takeover
     from tusserver.ports import Lease, RequestInfo
     from tusserver.protocol.messages import Append
-    from tusserver.upload import Upload
+    from tusserver.upload import Limits, Upload
 
 
 class Appender:
@@ -72,29 +73,42 @@ class Appender:
         """Check and take over, as an append that others see coming."""
         if command.upload_id in self._parts.slots.asking:
             raise UploadLocked
+        caller = EVERYONE if request is None else request.caller
+        limits = limits_of(caller, self._parts.limits)
         upload, holder = await self._takeover.find(command.upload_id)
+        check_visible(upload, caller)
+        length: int | None = None
         for _ in range(3):
-            length = check_append(upload, command, self._parts.limits)
+            length = check_append(upload, command, limits)
             if upload.is_complete:
                 return await self._append_nothing(upload, command, body, proceed)
             sight = await self._takeover.offset_for_append(upload, holder)
             if sight.offset is None:
                 # Whoever held it has let go meanwhile, or nobody did: the record is the truth.
                 upload, holder = await self._takeover.find(command.upload_id)
-                length = check_append(upload, command, self._parts.limits)
+                length = check_append(upload, command, limits)
             offset = upload.offset if sight.offset is None else sight.offset
-            check_offset(command, self._parts.limits, length=length, offset=offset)
+            check_offset(command, limits, length=length, offset=offset)
             if not self._takeover.has_moved(command.upload_id):
                 break
             upload, holder = await self._takeover.find(command.upload_id)
-        async with self._takeover.hold(work) as held:
+        async with (
+            self._parts.quota.appending(upload, body, length=length) as limited,
+            self._takeover.hold(work) as held,
+        ):
             if held is None:
                 # Lost, or removed since: that shows in the record.
                 upload, _ = await self._takeover.find(command.upload_id)
             lease = held or await self._lost.recover(upload)
             try:
                 return await self._append_leased(
-                    command, body, work=work, lease=lease, proceed=proceed, request=request
+                    command,
+                    limited,
+                    work=work,
+                    lease=lease,
+                    limits=limits,
+                    proceed=proceed,
+                    request=request,
                 )
             finally:
                 if held is None:
@@ -107,16 +121,17 @@ class Appender:
         *,
         work: Work,
         lease: Lease,
+        limits: Limits,
         proceed: Callable[[], Awaitable[None]],
         request: RequestInfo | None,
     ) -> Appended:
         """Check everything again under the lease, then receive."""
         upload, _ = await self._takeover.find(command.upload_id)
         upload = await self._falls.settle(lease, upload)
-        length = check_append(upload, command, self._parts.limits)
+        length = check_append(upload, command, limits)
         if upload.is_complete:
             return await self._append_nothing(upload, command, body, proceed)
-        check_offset(command, self._parts.limits, length=length, offset=upload.offset)
+        check_offset(command, limits, length=length, offset=upload.offset)
         await proceed()
         intake = Intake(
             work=work,

@@ -15,21 +15,23 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from tusserver.caller import EVERYONE
 from tusserver.engine.work import Phase, Work
 from tusserver.errors import HeaderInvalid, PartNotFound, TusError, UploadLocked
 from tusserver.protocol.messages import Created, Extras
-from tusserver.protocol.rules import check_parts, expires_at
+from tusserver.protocol.rules import check_parts, expires_at, is_visible, limits_of
 from tusserver.upload import EventState, Kind, Status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tusserver.caller import Caller
     from tusserver.engine.finish import Finisher
     from tusserver.engine.parts import EngineParts
     from tusserver.engine.remove import Remover
     from tusserver.engine.takeover import Takeover
     from tusserver.ports import Decision, Lease, RequestInfo
-    from tusserver.protocol.messages import Create
+    from tusserver.protocol.messages import Create, Part
     from tusserver.upload import Upload, UploadId
 
 logger = logging.getLogger(__name__)
@@ -67,13 +69,16 @@ class Concatenation:
         """Commit the manifest, pin the parts, complete it if they are complete.
 
         Raises: PartNotFound, PartInvalid, MaxSizeExceeded, HeaderInvalid (a length that is not
-        the sum), StorageFull, HookFailed, Rejected. Nothing is left behind then.
+        the sum), StorageFull, HookFailed, Rejected, what `Quota.admit` raises. Nothing is left
+        behind then.
         """
-        found = await self.load_parts(final)
-        total = check_parts(found, self._parts.now(), self._parts.limits)
+        caller = EVERYONE if request is None else request.caller
+        found = _seen_by(caller, command.parts, await self.load_parts(final))
+        total = check_parts(found, self._parts.now(), limits_of(caller, self._parts.limits))
         if command.length is not None and command.length != total:
             raise HeaderInvalid("Upload-Length", "not the sum of the parts: leave it away")
         final = replace(final, length=total)
+        await self._parts.quota.admit(final)
         lease = await self._parts.storage.create(final, sync=self._parts.syncs)
         try:
             await self._add(lease, final)
@@ -273,3 +278,13 @@ class Concatenation:
 def _are_whole(found: Sequence[Upload | None]) -> bool:
     """Tell whether all parts are there and complete."""
     return all(part is not None and part.is_complete for part in found)
+
+
+def _seen_by(
+    caller: Caller, parts: Sequence[Part], found: Sequence[Upload | None]
+) -> list[Upload | None]:
+    """Leave out the parts that are not there for who asks, or for whom the part's URL names."""
+    return [
+        upload if upload is not None and is_visible(upload, part.caller or caller) else None
+        for part, upload in zip(parts, found, strict=True)
+    ]

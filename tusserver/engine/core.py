@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from tusserver.body import ALGORITHMS, BodyEnd
+from tusserver.caller import EVERYONE, Caller
 from tusserver.engine.append import Appender
 from tusserver.engine.concat import Concatenation
 from tusserver.engine.create import Creator
@@ -110,6 +111,7 @@ class UploadEngine:
             await self.parts.storage.open()
             await self.parts.mailbox.open()
             await self.parts.state.attach(self.parts.storage.store_id)
+            await self.parts.quota.open()
         except BaseException:
             await self.close()
             raise
@@ -144,6 +146,7 @@ class UploadEngine:
                     await chore
             await self.parts.crew.drain(timeout=STOP_SECONDS)
             await self._idle.sync_everything()
+            await self.parts.quota.close()
 
     # --- verbs ---------------------------------------------------------------------------
 
@@ -188,15 +191,22 @@ class UploadEngine:
         work = self._appender.append(command, body, proceed=proceed, request=request)
         return await self._run(work, body)
 
-    async def describe(self, upload_id: UploadId) -> Described:
-        """Tell where an upload is; see `Describer.describe`."""
+    async def describe(
+        self, upload_id: UploadId, *, request: RequestInfo | None = None
+    ) -> Described:
+        """Tell where an upload is; see `Describer.describe`.
+
+        Here and below, without a `request` the uploads of all owners are there.
+        """
         # The work of requests that came before is a task: let it take its first step first.
         await asyncio.sleep(0)
-        return await self._describer.describe(upload_id)
+        return await self._describer.describe(upload_id, _caller(request))
 
-    async def content(self, upload_id: UploadId) -> tuple[Upload, list[Segment]]:
+    async def content(
+        self, upload_id: UploadId, *, request: RequestInfo | None = None
+    ) -> tuple[Upload, list[Segment]]:
         """Find the bytes of a finished upload; see `Describer.content`."""
-        return await self._describer.content(upload_id)
+        return await self._describer.content(upload_id, _caller(request))
 
     async def terminate(
         self, upload_id: UploadId, *, request: RequestInfo | None = None
@@ -217,6 +227,10 @@ class UploadEngine:
                 body.stop(BodyEnd.DISCONNECTED)
             task.add_done_callback(_forget)
             raise
+
+
+def _caller(request: RequestInfo | None) -> Caller:
+    return EVERYONE if request is None else request.caller
 
 
 def _forget(task: asyncio.Task[Any]) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tusserver.body import BodyEnd, NoBody
+from tusserver.caller import EVERYONE
 from tusserver.engine.finish import accepted
 from tusserver.engine.receive import Intake, ReceiveFailed
 from tusserver.engine.work import Work
@@ -20,13 +21,14 @@ from tusserver.errors import (
 from tusserver.ports import Decision, Event, EventKind
 from tusserver.protocol.headers import format_metadata
 from tusserver.protocol.messages import Created
-from tusserver.protocol.rules import check_create, expires_at
+from tusserver.protocol.rules import check_create, expires_at, limits_of
 from tusserver.upload import Kind, Status, Upload, new_upload_id
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from tusserver.body import Body
+    from tusserver.caller import Caller
     from tusserver.engine.concat import Concatenation
     from tusserver.engine.events import Events
     from tusserver.engine.parts import EngineParts
@@ -66,23 +68,30 @@ class Creator:
         """Make an upload, and store its first bytes if the request brings some.
 
         Raises: MaxSizeExceeded, LengthExceeded, StorageFull, StateUnavailable, Rejected,
-        HookFailed, ChecksumMismatch (nothing is created), and for a final upload what
-        `Concatenation.create` raises.
+        HookFailed, ChecksumMismatch, what `Quota.admit` raises (nothing is created), and for a
+        final upload what `Concatenation.create` raises.
         """
-        check_create(command, self._parts.limits)
-        upload, decision = await self._new_upload(command, request)
-        if command.parts:
-            created = await self._concatenation.create(command, upload, request=request)
-        else:
-            created = await self._create_single(
-                command, upload, body, proceed=proceed, request=request
-            )
+        caller = EVERYONE if request is None else request.caller
+        check_create(command, limits_of(caller, self._parts.limits))
+        upload, decision = await self._new_upload(command, caller, request)
+        try:
+            if command.parts:
+                created = await self._concatenation.create(command, upload, request=request)
+            else:
+                await self._parts.quota.admit(upload)
+                created = await self._create_single(
+                    command, upload, body, proceed=proceed, request=request
+                )
+        except BaseException:
+            # Nothing came of it that would count.
+            self._parts.quota.note(replace(upload, status=Status.REMOVED))
+            raise
         self._events.tell(EventKind.POST_CREATE, created.upload, request)
         headers = {**decision.headers, **created.extras.headers}
         return replace(created, extras=replace(created.extras, headers=headers))
 
     async def _new_upload(
-        self, command: Create, request: RequestInfo | None
+        self, command: Create, caller: Caller, request: RequestInfo | None
     ) -> tuple[Upload, Decision]:
         """Make the record, and ask the application for its consent."""
         parts, now = self._parts, self._parts.now()
@@ -98,6 +107,8 @@ class Creator:
             concat=command.concat,
             assembled=not command.parts,
             expires_at=expires_at(kind, Status.OPEN, now, parts.limits),
+            owner=caller.owner or "",
+            grant=caller.grant,
         )
         if not parts.hooks.wants(EventKind.PRE_CREATE):
             return upload, Decision()
@@ -127,17 +138,20 @@ class Creator:
                     return Created(upload=upload)
                 if command.has_body:
                     await proceed()
-                intake = Intake(
-                    work=work,
-                    lease=lease,
-                    record=upload,
-                    length=upload.length,
-                    body=body if command.has_body else NoBody(),
-                    checksum=command.checksum if command.has_body else None,
-                    request=request,
-                    keeps_prefix=False,
-                )
-                return await self._receive(intake, with_body=command.has_body)
+                brought = body if command.has_body else NoBody()
+                quota = parts.quota.appending(upload, brought, length=upload.length)
+                async with quota as limited:
+                    intake = Intake(
+                        work=work,
+                        lease=lease,
+                        record=upload,
+                        length=upload.length,
+                        body=limited,
+                        checksum=command.checksum if command.has_body else None,
+                        request=request,
+                        keeps_prefix=False,
+                    )
+                    return await self._receive(intake, with_body=command.has_body)
             finally:
                 await lease.release()
 

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 from tusserver.engine.takeover import LOOK_LIMIT
 from tusserver.errors import StorageFault, UploadNotFound
 from tusserver.protocol.messages import Described
+from tusserver.protocol.rules import check_visible
 from tusserver.upload import Kind
 
 if TYPE_CHECKING:
+    from tusserver.caller import Caller
     from tusserver.engine.concat import Concatenation
     from tusserver.engine.parts import EngineParts
     from tusserver.engine.takeover import Takeover
@@ -31,7 +33,7 @@ class Describer:
         self._takeover = takeover
         self._concatenation = concatenation
 
-    async def describe(self, upload_id: UploadId) -> Described:
+    async def describe(self, upload_id: UploadId, caller: Caller) -> Described:
         """Tell where an upload is, so that a PATCH at that offset will succeed.
 
         Raises: UploadNotFound, UploadLocked, StateUnavailable, StorageFault.
@@ -41,6 +43,7 @@ class Describer:
         # still on its way through the checks.
         await slots.wait_for_earlier(upload_id, timeout=LOOK_LIMIT)
         upload, holder = await self._takeover.find(upload_id)
+        check_visible(upload, caller)
         if upload.is_complete:
             served = upload.length if "download" in self._parts.extensions else None
             return Described(
@@ -67,12 +70,13 @@ class Describer:
                 length += part.length
         return Described(upload=final, offset=None, length=length)
 
-    async def content(self, upload_id: UploadId) -> tuple[Upload, list[Segment]]:
+    async def content(self, upload_id: UploadId, caller: Caller) -> tuple[Upload, list[Segment]]:
         """Find the bytes of a finished upload, in one file or still in its parts.
 
         Raises: UploadNotFound, also for an upload that is not finished.
         """
         upload, _ = await self._takeover.find(upload_id)
+        check_visible(upload, caller)
         if not upload.is_complete:
             raise UploadNotFound("The upload is not finished yet.")
         storage = self._parts.storage

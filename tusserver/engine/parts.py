@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tusserver.engine.crew import Crew
 from tusserver.engine.work import Slots
+from tusserver.gates import NoQuota
 from tusserver.options import WebOptions
 from tusserver.ports import EventKind
 from tusserver.upload import Durability, Kind, Limits
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from tusserver.engine.records import Records
+    from tusserver.gates import Authorizer, Publisher, Quota
     from tusserver.ports import Clock, Hooks, Mailbox, StateStore, Storage
     from tusserver.upload import Upload
 
@@ -34,6 +36,10 @@ class EngineParts:
     extensions: frozenset[str] = frozenset()
     web: WebOptions = field(default_factory=WebOptions)
     """Not the engine's own: the web floor reads it from the engine it serves."""
+    authorizer: Authorizer | None = None
+    """Asked by the web floor about every request but OPTIONS; None: anybody may do anything."""
+    quota: Quota = field(default_factory=NoQuota)
+    publisher: Publisher | None = None
     crew: Crew = field(default_factory=Crew)
     slots: Slots = field(default_factory=Slots)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tusserver.body import ALGORITHMS, BodyEnd, Tap
+from tusserver.caller import EVERYONE
 from tusserver.engine.checkpoints import Checkpoints
 from tusserver.errors import (
     AppendSuperseded,
@@ -26,7 +27,7 @@ from tusserver.errors import (
 )
 from tusserver.protocol.headers import parse_checksum
 from tusserver.protocol.messages import Appended
-from tusserver.protocol.rules import window
+from tusserver.protocol.rules import limits_of, window
 from tusserver.upload import Kind
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ class Receiver:
 
         Raises ReceiveFailed with the committed record, for every way in which a body can fail.
         """
-        limits = await self._limits_for(intake.record)
+        limits = await self._limits_for(intake)
         checkpoints = self._checkpoints(intake, limits)
         tap = _tap(intake.checksum)
         intake.work.begin(checkpoints)
@@ -178,9 +179,11 @@ class Receiver:
             request=intake.request,
         )
 
-    async def _limits_for(self, upload: Upload) -> Limits:
+    async def _limits_for(self, intake: Intake) -> Limits:
         """Give the limits for an upload: a part that a final upload needs does not expire."""
-        limits = self._parts.limits
+        request, upload = intake.request, intake.record
+        caller = EVERYONE if request is None else request.caller
+        limits = limits_of(caller, self._parts.limits)
         if upload.kind is Kind.PARTIAL and await self._parts.storage.pins(upload.upload_id):
             return replace(limits, expire_after=None)
         return limits

@@ -14,6 +14,8 @@ from tusserver.errors import StateConflict
 from tusserver.protocol.rules import in_epoch, newer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tusserver.ports import Holder, Lease, StateStore, Storage
     from tusserver.upload import Upload, UploadId
 
@@ -23,8 +25,15 @@ logger = logging.getLogger(__name__)
 class Records:
     """Loads and commits the records of uploads."""
 
-    def __init__(self, storage: Storage, state: StateStore) -> None:
-        """Join the two that keep a record."""
+    def __init__(
+        self,
+        storage: Storage,
+        state: StateStore,
+        *,
+        note: Callable[[Upload], None] | None = None,
+    ) -> None:
+        """Join the two that keep a record; `note` is told of each one that was committed."""
+        self._note = note
         self._storage = storage
         self._state = state
 
@@ -71,6 +80,8 @@ class Records:
         Raises: StorageFault, StateUnavailable, StateConflict.
         """
         await self._storage.record(lease, upload, sync=sync)
+        if self._note is not None:
+            self._note(upload)
         if self._state.is_ledger:
             return
         try:

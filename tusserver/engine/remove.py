@@ -10,12 +10,13 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from tusserver.caller import EVERYONE
 from tusserver.engine.finish import accepted
 from tusserver.engine.work import Phase, Work
 from tusserver.errors import PartPinned, UploadLocked
 from tusserver.ports import Decision, Event, EventKind
 from tusserver.protocol.messages import Terminated
-from tusserver.protocol.rules import check_exists
+from tusserver.protocol.rules import check_exists, check_visible
 from tusserver.upload import Kind, Status
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ class Remover:
 
         Raises: UploadNotFound, PartPinned, Rejected, HookFailed, UploadLocked.
         """
-        upload = await self._find(upload_id)
+        caller = EVERYONE if request is None else request.caller
+        upload = check_visible(await self._find(upload_id), caller)
         await self._check_pins(upload)
         # Whoever is appending is only disturbed once nothing stands against the removal.
         async with self._hook_phase(upload_id):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from tusserver.caller import Caller
     from tusserver.errors import TusError
     from tusserver.upload import Upload, UploadId
 
@@ -99,6 +100,8 @@ class Part:
 
     upload_id: UploadId
     query: str = ""
+    caller: Caller | None = None
+    """Whom that credential proved; None: it had none, and who sent the request counts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from tusserver.caller import Caller
     from tusserver.protocol.messages import Append, Create
 
 
@@ -53,6 +54,28 @@ def check_exists(upload: Upload | None, now: datetime) -> Upload:
     if upload is None or upload.status.rank > Status.COMPLETE.rank or is_expired(upload, now):
         raise UploadNotFound
     return upload
+
+
+def check_visible(upload: Upload, caller: Caller) -> Upload:
+    """Hide uploads from those whose they are not: 404, as if there were none.
+
+    Raises: UploadNotFound.
+    """
+    if not is_visible(upload, caller):
+        raise UploadNotFound
+    return upload
+
+
+def is_visible(upload: Upload, caller: Caller) -> bool:
+    """Tell whether an upload is there for this caller."""
+    owns = caller.owner is None or caller.owner == upload.owner
+    return owns and (not caller.grant or caller.grant == upload.grant)
+
+
+def limits_of(caller: Caller, limits: Limits) -> Limits:
+    """Give the limits that hold for a caller: the narrower of two sizes."""
+    sizes = [size for size in (caller.max_size, limits.max_size) if size is not None]
+    return limits if caller.max_size is None else replace(limits, max_size=min(sizes))
 
 
 def check_append(upload: Upload, command: Append, limits: Limits) -> int | None:

@@ -18,6 +18,7 @@ from tusserver.errors import (
     RangeNotSatisfiable,
     Rejected,
     TusError,
+    Unauthenticated,
     UploadLocked,
     UploadNotFound,
     VersionUnsupported,
@@ -54,7 +55,9 @@ STATUS: dict[str, tuple[int, str]] = {
     "checksum_algorithm_unsupported": (400, "Bad Request"),
     "length_conflict": (400, "Bad Request"),
     "part_invalid": (400, "Bad Request"),
+    "unauthenticated": (401, "Unauthorized"),
     "final_upload_immutable": (403, "Forbidden"),
+    "forbidden": (403, "Forbidden"),
     "origin_refused": (403, "Forbidden"),
     "rejected": (403, "Forbidden"),  # only its default: a Rejected brings its own status
     "upload_not_found": (404, "Not Found"),
@@ -65,6 +68,8 @@ STATUS: dict[str, tuple[int, str]] = {
     "version_unsupported": (412, "Precondition Failed"),
     "length_exceeded": (413, "Content Too Large"),
     "max_size_exceeded": (413, "Content Too Large"),
+    "quota_exceeded": (413, "Content Too Large"),
+    "type_refused": (415, "Unsupported Media Type"),
     "content_type_unsupported": (415, "Unsupported Media Type"),
     "content_encoding_unsupported": (415, "Unsupported Media Type"),
     "range_not_satisfiable": (416, "Range Not Satisfiable"),
@@ -72,6 +77,9 @@ STATUS: dict[str, tuple[int, str]] = {
     "store_mismatch": (421, "Misdirected Request"),
     "upload_locked": (423, "Locked"),
     "append_superseded": (423, "Locked"),
+    "too_many_uploads": (429, "Too Many Requests"),
+    "too_many_requests": (429, "Too Many Requests"),
+    "too_many_appends": (429, "Too Many Requests"),
     "checksum_mismatch": (460, "Checksum Mismatch"),
     "internal_error": (500, "Internal Server Error"),
     "shutting_down": (503, "Service Unavailable"),
@@ -81,6 +89,7 @@ STATUS: dict[str, tuple[int, str]] = {
     "state_conflict": (503, "Service Unavailable"),
     "hook_failed": (503, "Service Unavailable"),
     "storage_full": (507, "Insufficient Storage"),
+    "store_exhausted": (507, "Insufficient Storage"),
 }
 """The status and reason of every error, by its code."""
 
@@ -342,16 +351,20 @@ def _describe_upload(result: Described) -> list[tuple[str, str]]:
 
 def _remedy(error: TusError, features: Features) -> list[tuple[str, str]]:
     """Give the headers that tell a client what would have been right."""
+    fields: list[tuple[str, str]] = []
     match error:
         case VersionUnsupported():
-            return [("Tus-Version", VERSION)]
+            fields.append(("Tus-Version", VERSION))
         case OffsetMismatch():
-            return [("Upload-Offset", str(error.offset))]
+            fields.append(("Upload-Offset", str(error.offset)))
+        case Unauthenticated():
+            fields.append(("WWW-Authenticate", error.challenge))
         case MethodNotAllowed():
-            return [("Allow", ", ".join(error.allowed))]
+            fields.append(("Allow", ", ".join(error.allowed)))
         case RangeNotSatisfiable():
-            return [("Content-Range", f"bytes */{error.length}")]
+            fields.append(("Content-Range", f"bytes */{error.length}"))
         case MaxSizeExceeded() if features.max_size is not None:
-            return [("Tus-Max-Size", str(features.max_size))]
+            fields.append(("Tus-Max-Size", str(features.max_size)))
         case _:
-            return []
+            pass
+    return fields

@@ -13,7 +13,9 @@ from typing import Any
 from tusserver.errors import StateConflict
 from tusserver.upload import EventState, Kind, Status, Upload, UploadId
 
-CODEC_VERSION = 1
+CODEC_VERSION = 2
+READABLE = (1, 2)
+"""What can be read. 2 added the grant and the digest."""
 
 
 def format_upload(upload: Upload) -> bytes:
@@ -35,9 +37,11 @@ def format_upload(upload: Upload) -> bytes:
         "concat": upload.concat,
         "assembled": upload.assembled,
         "owner": upload.owner,
+        "grant": upload.grant,
         "storage": upload.storage,
         "event": upload.event.value,
         "event_id": upload.event_id,
+        "digest": upload.digest,
     }
     # Escaped to ASCII, so that whatever a header could bring in comes out again.
     return json.dumps(fields, separators=(",", ":")).encode("ascii")
@@ -53,10 +57,10 @@ def parse_upload(data: bytes) -> Upload:
         version = fields["codec"]
     except (ValueError, TypeError, LookupError) as exc:
         raise StateConflict("The state store holds something that is not a record.") from exc
-    if version != CODEC_VERSION:
+    if version not in READABLE:
         raise StateConflict(
             f"The record was written in version {version!r} of its format; this server reads "
-            f"version {CODEC_VERSION}: a later tusserver uses the same state store."
+            f"versions up to {CODEC_VERSION}: a later tusserver uses the same state store."
         )
     try:
         return _parse_fields(fields)
@@ -82,9 +86,11 @@ def _parse_fields(fields: dict[str, Any]) -> Upload:
         concat=fields["concat"],
         assembled=fields["assembled"],
         owner=fields["owner"],
+        grant=fields.get("grant", ""),
         storage=fields["storage"],
         event=EventState(fields["event"]),
         event_id=fields["event_id"],
+        digest=fields.get("digest", ""),
     )
 
 

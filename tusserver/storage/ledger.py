@@ -25,7 +25,9 @@ from urllib.parse import quote, unquote
 from tusserver.ports import Holder
 from tusserver.upload import EventState, Kind, Status, Upload, UploadId
 
-FORMAT = 1
+FORMAT = 2
+FORMATS = (1, 2)
+"""What can be read. 2 added the grant and the digest."""
 SECTOR = 512
 HOLDER_AT = 2 * SECTOR
 FIXED_AT = 3 * SECTOR
@@ -34,6 +36,7 @@ _MARK = b" crc="
 _TAIL = len(_MARK) + 8 + 1
 _BODY = SECTOR - _TAIL
 _SLOT_NAME = f"slot{FORMAT}"
+_SLOT_NAMES = frozenset(f"slot{number}" for number in FORMATS)
 _HOLDER_NAME = "holder"
 BLANK = b" " * (SECTOR - 1) + b"\n"
 """A sector that says nothing."""
@@ -62,6 +65,7 @@ class Fixed:
     parts: tuple[UploadId, ...]
     concat: str
     owner: str
+    grant: str
     storage: str
 
 
@@ -87,6 +91,7 @@ def fixed_part(upload: Upload, store_id: str) -> Fixed:
         parts=upload.parts,
         concat=upload.concat,
         owner=upload.owner,
+        grant=upload.grant,
         storage=upload.storage,
     )
 
@@ -154,6 +159,7 @@ def format_slot(upload: Upload) -> bytes:
             "assembled": str(int(upload.assembled)),
             "event": upload.event.value,
             "event_id": upload.event_id,
+            "digest": upload.digest,
         },
     )
 
@@ -161,7 +167,7 @@ def format_slot(upload: Upload) -> bytes:
 def parse_slot(data: bytes, fixed: Fixed) -> Upload:
     """Read one sector back into a record. Raises: LedgerError, LedgerForeign."""
     name, fields = _parse_sector(data)
-    if name != _SLOT_NAME:
+    if name not in _SLOT_NAMES:
         raise LedgerForeign(f"a slot has the format {name!r}: a later tusserver wrote it")
     try:
         length, expires = fields["length"], fields["expires"]
@@ -180,9 +186,11 @@ def parse_slot(data: bytes, fixed: Fixed) -> Upload:
             assembled=fields["assembled"] == "1",
             expires_at=None if expires == "-" else datetime.fromisoformat(expires),
             owner=fixed.owner,
+            grant=fixed.grant,
             storage=fixed.storage,
             event=EventState(fields["event"]),
             event_id=fields["event_id"],
+            digest=fields.get("digest", ""),
             version=int(fields["version"]),
         )
     except (ValueError, LookupError) as exc:
@@ -228,6 +236,7 @@ def format_fixed(fixed: Fixed) -> bytes:
         "kind": fixed.kind.value,
         "concat": fixed.concat,
         "owner": fixed.owner,
+        "grant": fixed.grant,
         "storage": fixed.storage,
         "parts": fixed.parts,
     }
@@ -244,7 +253,7 @@ def parse_fixed(data: bytes) -> Fixed:
         raise LedgerError("its fixed part is damaged or missing")
     try:
         fields: dict[str, Any] = json.loads(line)
-        if fields["format"] != FORMAT:
+        if fields["format"] not in FORMATS:
             raise LedgerForeign(f"it has format {fields['format']!r}: a later tusserver wrote it")
         return Fixed(
             store_id=fields["store"],
@@ -255,6 +264,7 @@ def parse_fixed(data: bytes) -> Fixed:
             parts=tuple(UploadId(part) for part in fields["parts"]),
             concat=fields["concat"],
             owner=fields["owner"],
+            grant=fields.get("grant", ""),
             storage=fields["storage"],
         )
     except (ValueError, TypeError, LookupError) as exc:

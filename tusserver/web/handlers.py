@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from aiohttp import web
 
-from tusserver.errors import InternalError, TusError
+from tusserver.errors import InternalError, MethodNotAllowed, TusError, VersionUnsupported
 from tusserver.ports import RequestInfo
 from tusserver.protocol.dialect import choose_dialect
 from tusserver.protocol.messages import (
@@ -26,6 +26,7 @@ from tusserver.protocol.messages import (
     Headers,
     Terminate,
 )
+from tusserver.web.access import Gate
 from tusserver.web.cors import CorsPolicy, check_origin, preflight_headers, response_headers
 from tusserver.web.download import send_upload
 from tusserver.web.interim import check_expectation, send_continue
@@ -52,6 +53,7 @@ class TusHandlers:
         """Serve `engine`, with the options it carries."""
         self._engine = engine
         self._options = options = engine.parts.web
+        self._gate = Gate(engine)
         self._cors = CorsPolicy(
             origins=options.cors_origins,
             credentials=options.cors_credentials,
@@ -73,7 +75,7 @@ class TusHandlers:
                 method=dialect.method(head),
                 own_origin=self._own_origin(request),
             )
-            command = dialect.parse(head, features)
+            command = await self._parse(exchange)
             check_expectation(request)
             return await self._serve(command, exchange)
         except TusError as error:
@@ -84,21 +86,34 @@ class TusHandlers:
             reply = dialect.fail(InternalError(), features=features, head=head)
         return exchange.respond(reply)
 
+    async def _parse(self, exchange: _Exchange) -> Command:
+        try:
+            return exchange.dialect.parse(exchange.head, exchange.features)
+        except (VersionUnsupported, MethodNotAllowed):
+            raise
+        except TusError:
+            if exchange.head.segment is None:
+                await self._gate.admit_faulty(exchange.info)
+            raise
+
     async def _serve(self, command: Command, exchange: _Exchange) -> web.StreamResponse:
+        command, info = await self._gate.admit(command, exchange.info)
         if isinstance(command, Download):
-            return await self._download(command, exchange)
+            return await self._download(command, exchange, info)
         if not (isinstance(command, Append | Create) and command.checksum is not None):
             forget_tail(exchange.request)
-        result = await self._execute(command, exchange)
+        result = await self._execute(command, exchange, info)
         reply = exchange.dialect.reply(
             result,
             features=exchange.features,
-            locate=lambda upload_id: self._locate(upload_id, exchange.features.base_path),
+            locate=lambda upload_id: self._locate(
+                upload_id, exchange.features.base_path, info.caller.credential
+            ),
             head=exchange.head,
         )
         return exchange.respond(reply)
 
-    async def _execute(self, command: Command, exchange: _Exchange) -> Result:
+    async def _execute(self, command: Command, exchange: _Exchange, info: RequestInfo) -> Result:
         engine, request = self._engine, exchange.request
         match command:
             case Discover():
@@ -108,29 +123,31 @@ class TusHandlers:
                     command,
                     self._body(request),
                     proceed=exchange.proceed,
-                    request=exchange.info,
+                    request=info,
                 )
             case Append():
                 return await engine.append(
                     command,
                     self._body(request),
                     proceed=exchange.proceed,
-                    request=exchange.info,
+                    request=info,
                 )
             case Describe():
-                return await engine.describe(command.upload_id)
+                return await engine.describe(command.upload_id, request=info)
             case Terminate():
-                return await engine.terminate(command.upload_id, request=exchange.info)
+                return await engine.terminate(command.upload_id, request=info)
             case Download():
                 raise InternalError
             case _:
                 assert_never(command)
 
-    async def _download(self, command: Download, exchange: _Exchange) -> web.StreamResponse:
-        upload, segments = await self._engine.content(command.upload_id)
+    async def _download(
+        self, command: Download, exchange: _Exchange, info: RequestInfo
+    ) -> web.StreamResponse:
+        upload, segments = await self._engine.content(command.upload_id, request=info)
 
         async def reopen() -> list[Segment]:
-            return (await self._engine.content(command.upload_id))[1]
+            return (await self._engine.content(command.upload_id, request=info))[1]
 
         response = await send_upload(
             exchange.request,
@@ -147,8 +164,9 @@ class TusHandlers:
     def _body(self, request: web.Request) -> StreamBody:
         return StreamBody(request, idle_timeout=self._options.body_timeout)
 
-    def _locate(self, upload_id: UploadId, base_path: str) -> str:
-        return f"{self._options.public_url or base_path}{upload_id}"
+    def _locate(self, upload_id: UploadId, base_path: str, credential: str) -> str:
+        url = f"{self._options.public_url or base_path}{upload_id}"
+        return f"{url}?{credential}" if credential else url
 
     def _own_origin(self, request: web.Request) -> str:
         """Give the origin of the server's own pages, as browsers name it."""

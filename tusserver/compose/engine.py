@@ -1,0 +1,90 @@
+"""Settings into an engine (floor 5)."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tusserver.compose.access import build_authorizer
+from tusserver.compose.hooks import build_hooks
+from tusserver.compose.publishing import build_publisher
+from tusserver.compose.quota import build_quota
+from tusserver.engine.core import UploadEngine
+from tusserver.engine.parts import EngineParts
+from tusserver.engine.records import Records
+from tusserver.options import WebOptions
+from tusserver.state.local import LocalState
+from tusserver.state.redis import RedisState
+from tusserver.storage.local import LocalStorage
+from tusserver.storage.wake import DatagramMailbox
+from tusserver.upload import Durability
+from tusserver.values import EXTENSIONS, LOCAL
+
+if TYPE_CHECKING:
+    from tusserver.config import Settings
+    from tusserver.gates import Authorizer
+    from tusserver.ports import Hooks, StateStore
+
+REDIS = "redis"
+"""The kind of state that `store.json` names for every URL of a Redis."""
+DOWNLOAD = "download"
+"""GET, which tus does not announce but which is switched off as an extension is."""
+
+
+class SystemClock:
+    """The machine's clocks."""
+
+    def now(self) -> datetime:
+        """Give the wall clock."""
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """Give seconds that never jump."""
+        return time.monotonic()
+
+
+def build_engine(
+    settings: Settings, hooks: Hooks | None = None, *, authorizer: Authorizer | None = None
+) -> UploadEngine:
+    """Put an engine together from settings; it opens its store when it is started.
+
+    `hooks` are called beside those of the settings, `authorizer` instead of theirs.
+    """
+    directory = Path(settings.upload_dir)
+    mailbox = DatagramMailbox(directory)
+    kind = LOCAL if settings.state == LOCAL else REDIS
+    storage = LocalStorage(
+        directory, reserve=settings.reserve, state_kind=kind, mailbox_name=mailbox.name
+    )
+    state: StateStore
+    state = LocalState(storage) if kind == LOCAL else RedisState(settings.state)
+    authorizer = authorizer or build_authorizer(settings)
+    quota = build_quota(settings, guarded=authorizer is not None)
+    works = {*EXTENSIONS, DOWNLOAD} - set(settings.disable)
+    parts = EngineParts(
+        storage=storage,
+        state=state,
+        records=Records(storage, state, note=quota.note),
+        mailbox=mailbox,
+        hooks=build_hooks(settings, hooks),
+        clock=SystemClock(),
+        limits=settings.limits(),
+        authorizer=authorizer,
+        quota=quota,
+        publisher=build_publisher(settings),
+        durability=Durability(settings.durability),
+        extensions=frozenset(works if settings.download else works - {DOWNLOAD}),
+        web=WebOptions(
+            body_timeout=settings.body_timeout,
+            cache_control=settings.cache_control,
+            public_url=settings.public_url,
+            cors_origins=settings.cors_origins,
+            cors_credentials=settings.cors_credentials,
+            cors_headers=settings.cors_headers,
+        ),
+    )
+    return UploadEngine(
+        parts, sweep_interval=settings.sweep_interval, sweep_grace=settings.sweep_grace
+    )

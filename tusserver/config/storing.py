@@ -1,0 +1,77 @@
+"""Settings: where uploads are kept, how safely, and for how long (floor 3)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from tusserver.config.fields import setting
+from tusserver.upload import Durability
+from tusserver.values import (
+    EXTENSIONS,
+    LOCAL,
+    Directory,
+    ExtensionNames,
+    FieldValue,
+    Life,
+    MaxSize,
+    Size,
+    Store,
+    Time,
+    Wait,
+)
+
+
+class StoringSettings(BaseModel):
+    """Where uploads are kept, how safely, and for how long."""
+
+    upload_dir: Directory = setting(
+        "DIRECTORY",
+        "Where the bytes and the records beside them are kept.",
+        default=Path("uploads"),
+    )
+    state: Store = setting(
+        "STORE",
+        "Where offsets are kept and shared between processes: local (the records beside the "
+        "data) or a Redis: redis://[:PASSWORD@]HOST[:PORT][/DATABASE], rediss:// with TLS, "
+        "unix:///PATH[?db=DATABASE]. Passwords are never printed.",
+        default=LOCAL,
+        secret=True,
+    )
+    durability: Durability = setting(
+        "LEVEL",
+        "What an acknowledgement survives: process (the death of the server), normal (completed "
+        "uploads survive a power cut, offsets up to the last background sync) or strict (every "
+        "acknowledgement survives a power cut).",
+        default=Durability.NORMAL,
+    )
+    reserve: Size = setting(
+        "SIZE", "Free space of the file system that uploads never get.", default=256 * 2**20
+    )
+    max_size: MaxSize = setting(
+        "SIZE", "Largest upload that is accepted; none: no limit.", default=None
+    )
+    expire_after: Life = setting(
+        "TIME",
+        "Life of an unfinished upload, counted anew with everything it receives; never: kept.",
+        default=7 * 86_400.0,
+    )
+    expire_finished: Life = setting("TIME", "Life of a finished upload; never: kept.", default=None)
+    sweep_interval: Wait = setting(
+        "TIME", "How often expired uploads are looked for.", default=60.0
+    )
+    sweep_grace: Time = setting(
+        "TIME",
+        "How long an upload must be seen expired before its bytes are deleted.",
+        default=300.0,
+    )
+    download: bool = setting("", "Serve finished uploads to GET.", default=True)
+    cache_control: FieldValue = setting(
+        "TEXT", "Cache-Control of downloads.", default="private, no-cache"
+    )
+    disable: ExtensionNames = setting(
+        "NAMES",
+        f"Extensions to switch off, with commas between: {', '.join(EXTENSIONS)}.",
+        default=(),
+    )

@@ -1,0 +1,160 @@
+"""What stands in front of the engine and beside it (floor 3): access, quotas, publishing.
+
+Like `ports`, nothing here runs, but for the parts that do nothing at all.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Protocol
+
+from tusserver.upload import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
+
+    from tusserver.body import Body
+    from tusserver.caller import Caller
+    from tusserver.ports import RequestInfo
+    from tusserver.upload import Upload, UploadId
+
+# --- authorisation ------------------------------------------------------------------------
+
+
+class Action(Enum):
+    """What a request is about to do."""
+
+    CREATE = "create"
+    APPEND = "append"
+    DESCRIBE = "describe"
+    DOWNLOAD = "download"
+    TERMINATE = "terminate"
+    JOIN = "join"
+    """To use an upload as a part of a final one; its URL had a query string of its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessRequest:
+    """One request as the authorisation sees it, before a byte of its body is read."""
+
+    action: Action
+    request: RequestInfo
+    """The request as it was sent; for JOIN, `uri` is the URL of the part."""
+    upload_id: UploadId | None = None
+    """The upload that the request names; None for CREATE."""
+    upload: Upload | None = None
+    """Its record, when the authoriser asked for it and there is one."""
+    length: int | None = None
+    """CREATE: the declared length in bytes; None while it is deferred or the sum of parts."""
+    kind: Kind = Kind.SINGLE
+    """CREATE: what the new upload is to be."""
+    metadata: str = ""
+    """CREATE: `Upload-Metadata` as it was sent."""
+
+
+class Authorizer(Protocol):
+    """Decides about every request but OPTIONS, before a byte of it is read."""
+
+    @property
+    def needs_upload(self) -> bool:
+        """Tell whether `AccessRequest.upload` is wanted: it costs a read of the record."""
+
+    async def authorize(self, access: AccessRequest) -> Caller:
+        """Say who asks. That uploads of others are hidden (404) is seen to by the engine.
+
+        Raises: Unauthenticated (401), Forbidden (403), Rejected (a status of its own),
+        HookFailed (the application could not be asked).
+        """
+
+
+# --- quotas -------------------------------------------------------------------------------
+
+
+class Quota(Protocol):
+    """Limits per owner and in all, right over every process of a store.
+
+    What is counted can be counted anew from the records: `reconcile`.
+    """
+
+    async def open(self) -> None:
+        """Make ready; the store is open already. Raises: ConfigError, StorageFault."""
+
+    async def close(self) -> None:
+        """Write down what is noted, and let go."""
+
+    async def admit(self, upload: Upload) -> None:
+        """Count a new upload in before anything is made for it.
+
+        Raises: QuotaExceeded, StoreExhausted, TooManyUploads, TooManyRequests.
+        """
+
+    def appending(
+        self, upload: Upload, body: Body, *, length: int | None
+    ) -> AbstractAsyncContextManager[Body]:
+        """Count a running append; give the body to read instead, which keeps to the limits.
+
+        `length` is the upload's, once this request is accepted; None while it is deferred. On
+        entering raises: TooManyAppends, QuotaExceeded, StoreExhausted.
+        """
+
+    def note(self, upload: Upload) -> None:
+        """Count an upload as its record, just committed, says; never waits.
+
+        A REMOVED one, or one whose creation came to nothing, no longer counts.
+        """
+
+    async def reconcile(
+        self, records: Callable[[UploadId | None, int], Awaitable[list[Upload]]]
+    ) -> None:
+        """Compare what is counted with the records (after, limit), in batches.
+
+        Called by one process of the store at a time, at start and now and then.
+        """
+
+
+class NoQuota:
+    """A quota that limits nothing and counts nothing."""
+
+    async def open(self) -> None:
+        """Do nothing."""
+
+    async def close(self) -> None:
+        """Do nothing."""
+
+    async def admit(self, upload: Upload) -> None:
+        """Admit everything."""
+
+    @asynccontextmanager
+    async def appending(
+        self, upload: Upload, body: Body, *, length: int | None
+    ) -> AsyncIterator[Body]:
+        """Give the body as it is."""
+        del upload, length
+        yield body
+
+    def note(self, upload: Upload) -> None:
+        """Do nothing."""
+
+    async def reconcile(
+        self, records: Callable[[UploadId | None, int], Awaitable[list[Upload]]]
+    ) -> None:
+        """Do nothing."""
+
+
+# --- publishing ---------------------------------------------------------------------------
+
+
+class Publisher(Protocol):
+    """Gives finished files their names in the operator's own tree."""
+
+    async def publish(self, upload: Upload, data: Path) -> str:
+        """Publish the finished file `data`; give its path below the operator's directory.
+
+        The same path each time it is called for one upload. Never replaces a file.
+
+        Raises: StorageFault (tried again later).
+        """

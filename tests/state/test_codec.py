@@ -93,7 +93,7 @@ def test_a_time_of_another_zone_is_written_in_utc():
 def test_a_later_version_is_refused_by_name():
     later = BYTES_OF_VERSION_1.replace(b'"codec":1', b'"codec":3')
 
-    with pytest.raises(StateConflict, match="version 3 of its format; .* versions up to 2"):
+    with pytest.raises(StateConflict, match=r"version 3 of its format; .* versions up to 2"):
         parse_upload(later)
 
 

@@ -300,6 +300,16 @@ def test_a_directory_of_another_state_is_refused_until_it_is_adopted(directory, 
         assert redis_server.url in lines[2]
 
 
+def test_a_directory_is_not_adopted_while_a_server_uses_it(directory, redis_server):
+    with serving("--port=0", directory=directory):
+        refused = run("adopt", f"--state={redis_server.url}", directory=directory)
+    assert refused.returncode == 2
+    line = only_line(refused)
+    assert line.startswith("tusserver: --upload-dir=")
+    assert "1 server processes use it now: stop them" in line
+    assert run("adopt", f"--state={redis_server.url}", directory=directory).returncode == 0
+
+
 # --- the greeting -------------------------------------------------------------------------
 
 

@@ -95,6 +95,20 @@ class DatagramMailbox:
             raise
         return made
 
+    def others(self) -> list[str]:
+        """Name the workers that use this directory now, but for this one. Blocks.
+
+        Raises: OSError.
+        """
+        if not self._run.is_dir():
+            return []
+        opened = os.open(self._run, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            names = (entry.name.removesuffix(_SOCKET) for entry in self._run.iterdir())
+            return sorted(name for name in names if name != self._name and _is_read(opened, name))
+        finally:
+            os.close(opened)
+
     def _address(self, name: str) -> str:
         return f"/proc/self/fd/{self._directory}/{name}{_SOCKET}"
 
@@ -261,3 +275,15 @@ class DatagramMailbox:
     def _reply(self, key: tuple[str, str], answer: Answer) -> None:
         asker, nonce = key
         self._send(asker, f"! {nonce} {answer.outcome.value} {answer.offset}")
+
+
+def _is_read(run: int, name: str) -> bool:
+    """Tell whether somebody reads the mailbox of this name in the open directory `run`."""
+    if not _NAME.fullmatch(name):
+        return False
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(f"/proc/self/fd/{run}/{name}{_SOCKET}")
+        except OSError:
+            return False
+    return True

@@ -127,6 +127,15 @@ async def test_a_hook_before_that_takes_too_long_fails(caplog):
     assert "took longer than 0.05 s" in caplog.text
 
 
+async def test_a_hook_after_that_takes_too_long_fails_and_is_told_again_by_who_calls(caplog):
+    async def hook(_event):
+        await asyncio.sleep(60)
+
+    with pytest.raises(HookFailed):
+        await CallableHooks(post_finish=hook, timeout=0.05).after(event_of(EventKind.POST_FINISH))
+    assert "took longer than 0.05 s" in caplog.text
+
+
 async def test_a_time_out_inside_a_hook_is_not_mistaken_for_ours(caplog):
     async def hook(_event):
         raise TimeoutError("the database")

@@ -29,8 +29,9 @@ class CallableHooks:
     """Calls what the application gave; what it did not give is never called.
 
     The `pre_*` callables decide: None lets the request go on unchanged. They run while the
-    client waits, and while no other request may change the upload, at most `timeout` seconds.
-    A `TusError` that they raise, such as `Rejected`, is the answer to the client.
+    client waits, and while no other request may change the upload. A `TusError` that they raise,
+    such as `Rejected`, is the answer to the client. Any callable that takes longer than `timeout`
+    seconds is cancelled and has failed.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class CallableHooks:
         post_terminate: After | None = None,
         timeout: float = 15.0,
     ) -> None:
-        """Take the callables; `timeout` is in seconds and holds for each call of a `pre_*` one."""
+        """Take the callables; `timeout` is in seconds and holds for each call of each."""
         before = {
             EventKind.PRE_CREATE: pre_create,
             EventKind.PRE_FINISH: pre_finish,
@@ -81,23 +82,27 @@ class CallableHooks:
         except TusError:
             raise
         except Exception as error:
-            took = f"took longer than {self._timeout:g} s" if limit.expired() else "failed"
-            _log(event, took, error)
+            _log(event, self._failure(limit), error)
             raise HookFailed from error
 
     async def after(self, event: Event) -> None:
         """Tell the callable; without one, do nothing.
 
-        Raises: HookFailed when the callable raises anything.
+        Raises: HookFailed when the callable raises anything or takes too long.
         """
         hook = self._after.get(event.kind)
         if hook is None:
             return
+        limit = asyncio.timeout(self._timeout)
         try:
-            await hook(event)
+            async with limit:
+                await hook(event)
         except Exception as error:
-            _log(event, "failed", error)
+            _log(event, self._failure(limit), error)
             raise HookFailed from error
+
+    def _failure(self, limit: asyncio.Timeout) -> str:
+        return f"took longer than {self._timeout:g} s" if limit.expired() else "failed"
 
 
 def _checked(decision: Decision | None) -> Decision:

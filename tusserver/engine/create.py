@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ from tusserver.upload import Kind, Status, Upload, new_upload_id
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from contextlib import AbstractAsyncContextManager
 
     from tusserver.body import Body
     from tusserver.caller import Caller
@@ -130,7 +132,8 @@ class Creator:
     ) -> Created:
         parts = self._parts
         work = Work(upload.upload_id)
-        async with parts.slots.turn(work):
+        # Refused before anything is made: a client that gets 429 begins anew.
+        async with self._brought(command, upload, body) as brought, parts.slots.turn(work):
             lease = await parts.storage.create(upload, sync=parts.strict)
             try:
                 await self._add(lease, upload)
@@ -138,22 +141,27 @@ class Creator:
                     return Created(upload=upload)
                 if command.has_body:
                     await proceed()
-                brought = body if command.has_body else NoBody()
-                quota = parts.quota.appending(upload, brought, length=upload.length)
-                async with quota as limited:
-                    intake = Intake(
-                        work=work,
-                        lease=lease,
-                        record=upload,
-                        length=upload.length,
-                        body=limited,
-                        checksum=command.checksum if command.has_body else None,
-                        request=request,
-                        keeps_prefix=False,
-                    )
-                    return await self._receive(intake, with_body=command.has_body)
+                intake = Intake(
+                    work=work,
+                    lease=lease,
+                    record=upload,
+                    length=upload.length,
+                    body=brought,
+                    checksum=command.checksum if command.has_body else None,
+                    request=request,
+                    keeps_prefix=False,
+                )
+                return await self._receive(intake, with_body=command.has_body)
             finally:
                 await lease.release()
+
+    def _brought(
+        self, command: Create, upload: Upload, body: Body
+    ) -> AbstractAsyncContextManager[Body]:
+        """Give the upload data that a creation brings, kept to the quota; none if it brings none."""
+        if not command.has_body:
+            return nullcontext(NoBody())
+        return self._parts.quota.appending(upload, body, length=upload.length)
 
     async def _add(self, lease: Lease, upload: Upload) -> None:
         """Make the upload known; leave nothing behind if that fails."""

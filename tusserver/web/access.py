@@ -50,10 +50,11 @@ class Gate:
             command = replace(command, parts=parts)
         return command, replace(request, caller=caller)
 
-    async def admit_faulty(self, request: RequestInfo) -> None:
-        """Ask about a creation that is refused anyway: a stranger is told nothing but 401."""
+    async def admit_faulty(self, segment: str | None, request: RequestInfo) -> None:
+        """Ask about a request that is refused anyway: a stranger is told nothing but 401."""
         if self._authorizer is not None:
-            await self._authorizer.authorize(AccessRequest(action=Action.CREATE, request=request))
+            action = Action.CREATE if segment is None else Action.DESCRIBE
+            await self._authorizer.authorize(AccessRequest(action=action, request=request))
 
     async def _access(self, command: _Guarded, request: RequestInfo) -> AccessRequest:
         match command:

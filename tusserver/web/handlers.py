@@ -92,8 +92,7 @@ class TusHandlers:
         except (VersionUnsupported, MethodNotAllowed):
             raise
         except TusError:
-            if exchange.head.segment is None:
-                await self._gate.admit_faulty(exchange.info)
+            await self._gate.admit_faulty(exchange.head.segment, exchange.info)
             raise
 
     async def _serve(self, command: Command, exchange: _Exchange) -> web.StreamResponse:

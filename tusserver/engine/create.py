@@ -158,7 +158,7 @@ class Creator:
     def _brought(
         self, command: Create, upload: Upload, body: Body
     ) -> AbstractAsyncContextManager[Body]:
-        """Give the upload data that a creation brings, kept to the quota; none if it brings none."""
+        """Give the upload data that a creation brings, if any, kept to the quota."""
         if not command.has_body:
             return nullcontext(NoBody())
         return self._parts.quota.appending(upload, body, length=upload.length)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -210,9 +211,11 @@ def test_the_version_is_told(directory):
         (["serve", "--port", "x"], "--port=x: not a port: write a number from 0 to 65535"),
         (["--colour=red"], "--colour=red: there is no such flag"),
         (["--port"], "--port: expected one argument"),
-        (["upload"], "command=upload: there are only serve, adopt"),
+        (["upload"], "command=upload: there are only serve, adopt, settings"),
         (["adopt", "--state=x"], "--state=x: not a state store: write local, redis://HOST:PORT/0"),
         (["--host=a\nb"], r"--host=a\nb: not an address"),
+        (["--config=no.toml"], "--config=no.toml: cannot be read: No such file or directory"),
+        (["--state-file=x"], "--state-file=x: cannot be read: No such file or directory"),
     ],
     ids=lambda value: value[-1].replace("\n", " ") if isinstance(value, list) else "",
 )
@@ -237,6 +240,50 @@ def test_an_unknown_variable_is_a_warning(directory):
     warning, _ = result.stderr.splitlines()
     assert re.match(r"[0-9-]{10}T[0-9:]{8}\.[0-9]{3}Z WARNING tusserver\.config\.layers ", warning)
     assert warning.endswith("TUSSERVER_PROT means nothing here; the nearest is TUSSERVER_PORT")
+
+
+def test_a_wrong_key_of_the_file_is_named(directory):
+    (directory / "t.toml").write_text("port = 1\nprot = 2\n")
+    result = run("--config=t.toml", directory=directory)
+    assert result.returncode == 2
+    assert only_line(result) == (
+        "tusserver: t.toml: prot: there is no such setting; did you mean port?"
+    )
+
+
+# --- what the settings are ----------------------------------------------------------------
+
+
+def test_the_settings_are_printed_with_where_they_came_from(directory):
+    (directory / "t.toml").write_text('max-size = "10GiB"\ndownload = false\n')
+    (directory / "redis").write_text("redis://:hunter2@localhost/0\n")
+    (directory / "redis").chmod(0o600)
+    words = "settings", "--config=t.toml", "--port=0", "--state-file=redis"
+    shown = run(*words, directory=directory, TUSSERVER_EXPIRE_FINISHED="36h")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    rows = [re.split(r" {2,}", line) for line in shown.stdout.splitlines()]
+    assert rows[0] == ["SETTING", "VALUE", "FROM"]
+    assert ["--max-size", "10GiB", "t.toml: max-size"] in rows
+    assert ["--download", "off", "t.toml: download"] in rows
+    assert ["--port", "0", "--port"] in rows
+    assert ["--state", "redis://***@localhost/0", "--state-file"] in rows
+    assert ["--expire-finished", "36h", "TUSSERVER_EXPIRE_FINISHED"] in rows
+    assert ["--host", "127.0.0.1", "default"] in rows
+    assert len(rows) == len(Settings.model_fields) + 1
+
+    told = run(*words, "--json", directory=directory)
+    found = json.loads(told.stdout)
+    assert set(found) == set(Settings.model_fields)
+    assert found["max_size"] == {
+        "value": 10 * 2**30,
+        "origin": "file",
+        "label": "t.toml: max-size",
+    }
+    assert found["download"]["value"] is False
+    assert found["cors_origins"] == {"value": ["*"], "origin": "default", "label": ""}
+    assert found["upload_dir"]["value"] == "uploads"
+    assert "hunter2" not in shown.stdout + told.stdout
+    assert sorted(path.name for path in directory.iterdir()) == ["redis", "t.toml"]
 
 
 # --- a machine that does not let it run ---------------------------------------------------

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.docs import ROOT, SETTINGS, error_types, render_settings, table_rows
-from tusserver.config import OTHER_VARIABLES, Settings, flag_of, flag_parser, variable_of
+from tusserver.cli import COMMANDS
+from tusserver.config import Settings, flag_of, flag_parser, known_variables
 from tusserver.protocol.tus1 import STATUS
 from tusserver.values import EXTENSIONS
 
@@ -64,12 +65,15 @@ def test_there_is_a_status_for_every_error_that_a_client_can_see():
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_flag_and_variable_that_is_mentioned_exists(page):
     text = page.read_text(encoding="utf-8")
-    known = set(flag_parser()._option_string_actions) | {"--help", "--version", "--write"}
+    known = {"--help", "--version", "--write"}
+    for command in COMMANDS.values():
+        parser = flag_parser()
+        command.declare(parser)
+        known |= set(parser._option_string_actions)
     # Flags of other programs, in their own command lines.
     known |= {"--quiet", "--data-binary", "--name", "--no-name"}
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", text)) <= known
-    variables = set(OTHER_VARIABLES) | {variable_of(name) for name in Settings.model_fields}
-    assert set(re.findall(r"\bTUSSERVER_[A-Z_]+", text)) <= variables
+    assert set(re.findall(r"\bTUSSERVER_[A-Z_]+", text)) <= set(known_variables())
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

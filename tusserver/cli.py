@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 
 from tusserver.commands.adopt import ADOPT
 from tusserver.commands.serve import SERVE
+from tusserver.commands.settings import SETTINGS
+from tusserver.commands.sign import SIGN
 from tusserver.config import Settings, flag_of, flag_parser, load_command
 from tusserver.errors import ConfigError, StateUnavailable, TusError
 
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
     from tusserver.commands.command import Command
 
-COMMANDS = {command.name: command for command in (SERVE, ADOPT)}
+COMMANDS = {command.name: command for command in (SERVE, ADOPT, SETTINGS, SIGN)}
 """The commands, in the order in which `--help` lists them."""
 
 WRONG_SETTING = 2
@@ -38,7 +40,8 @@ A server for the tus resumable upload protocol.
 commands:
 {commands}
 
-Every flag can be given as an environment variable: --max-size as TUSSERVER_MAX_SIZE."""
+Every flag can be given as an environment variable, --max-size as TUSSERVER_MAX_SIZE, and in a
+TOML file that --config names: max-size = "10GiB"."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

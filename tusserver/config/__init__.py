@@ -1,10 +1,13 @@
 """The settings and how they are read (floor 3)."""
 
-from tusserver.config.fields import default_of, is_secret, metavar_of
+from tusserver.config.fields import default_of, hidden, is_secret, metavar_of, text_of
 from tusserver.config.layers import (
     OTHER_VARIABLES,
+    SECRET_FILES,
+    Origin,
     flag_of,
     flag_parser,
+    known_variables,
     load_command,
     load_settings,
     variable_of,
@@ -14,13 +17,18 @@ from tusserver.config.schema import GROUPS, Settings
 __all__ = [
     "GROUPS",
     "OTHER_VARIABLES",
+    "SECRET_FILES",
+    "Origin",
     "Settings",
     "default_of",
     "flag_of",
     "flag_parser",
+    "hidden",
     "is_secret",
+    "known_variables",
     "load_command",
     "load_settings",
     "metavar_of",
+    "text_of",
     "variable_of",
 ]

@@ -5,16 +5,20 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from tusserver.upload import Durability
-from tusserver.values import format_size, format_time
+from tusserver.values import format_size, format_time, hide_password
 
 if TYPE_CHECKING:
     from pydantic.config import JsonDict
     from pydantic.fields import FieldInfo
+
+STATE = "state"
+"""The one secret of which most may be shown: the address of a state store."""
+HIDDEN = "***"
 
 
 def setting(metavar: str, description: str, *, default: Any, secret: bool = False) -> Any:
@@ -41,19 +45,29 @@ def is_secret(field: FieldInfo) -> bool:
 
 def default_of(field: FieldInfo) -> str:
     """Write the default of a setting as an operator would."""
-    match field.default:
+    return text_of(field, field.default)
+
+
+def text_of(field: FieldInfo, value: object) -> str:
+    """Write the value of a setting as an operator would; a secret is not hidden."""
+    match value:
         case None:
             shown = "never" if metavar_of(field) == "TIME" else "none"
         case bool():
-            shown = "on" if field.default else "off"
-        case Durability():
-            shown = field.default.value
+            shown = "on" if value else "off"
+        case Enum():
+            shown = str(value.value)
         case tuple():
-            shown = ",".join(field.default) or "none"
+            shown = ",".join(map(str, value)) or "none"
         case float():
-            shown = format_time(field.default)
+            shown = format_time(value)
         case int() if metavar_of(field) == "SIZE":
-            shown = format_size(field.default)
+            shown = format_size(value)
         case _:
-            shown = str(field.default)
+            shown = str(value)
     return shown
+
+
+def hidden(name: str, value: str) -> str:
+    """Give what may be shown of a secret; of a state store all but the password."""
+    return hide_password(value) if name == STATE else HIDDEN

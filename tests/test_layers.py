@@ -23,6 +23,7 @@ FLOORS = {
     "protocol": 2,
     "values": 2,
     "config": 3,
+    "auth": 4,
     "gates": 3,
     "ports": 3,
     "engine": 4,

@@ -6,6 +6,7 @@ Run it as a program (`tusserver`), or mount it into an aiohttp application:
     app.add_subapp("/files/", tus_app(engine))
 """
 
+from tusserver.auth.grants import sign_upload_url
 from tusserver.caller import Caller
 from tusserver.compose import build_engine
 from tusserver.config import Settings
@@ -42,5 +43,6 @@ __all__ = [
     "UploadEngine",
     "UploadId",
     "build_engine",
+    "sign_upload_url",
     "tus_app",
 ]

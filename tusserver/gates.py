@@ -6,7 +6,7 @@ Like `ports`, nothing here runs, but for the parts that do nothing at all.
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
@@ -69,6 +69,48 @@ class Authorizer(Protocol):
         Raises: Unauthenticated (401), Forbidden (403), Rejected (a status of its own),
         HookFailed (the application could not be asked).
         """
+
+
+# --- signed upload URLs -------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class GrantEntry:
+    """An upload that was, or is about to be, created with a signed URL."""
+
+    upload_id: UploadId
+    kind: Kind
+    length: int | None
+    """What it may hold, in bytes; None while that is not known."""
+    made_at: float
+    """Seconds since 1970."""
+
+
+@dataclass(slots=True)
+class GrantPage:
+    """What is known of one signed URL; who holds the page may change it."""
+
+    used: bool = False
+    """The one upload that it was for is complete."""
+    ends: float = 0.0
+    """When the URL ends, in seconds since 1970."""
+    entries: list[GrantEntry] = field(default_factory=list)
+
+
+class GrantBook(Protocol):
+    """Remembers which uploads each signed URL made, for all processes of a store."""
+
+    def page(self, grant: str) -> AbstractAsyncContextManager[GrantPage]:
+        """Hold the page of a grant alone, over all processes; what is changed is kept.
+
+        Raises: UploadLocked (somebody else holds it for too long), StorageFault, StorageFull.
+        """
+
+    async def forget(self, before: float) -> None:
+        """Drop the pages of URLs that ended before a time, in seconds since 1970."""
+
+    async def close(self) -> None:
+        """Let go of threads."""
 
 
 # --- quotas -------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tusserver.caller import ANYONE, Caller
 
@@ -358,6 +358,8 @@ class RequestInfo:
     headers: tuple[tuple[str, str], ...] = ()
     caller: Caller = ANYONE
     """Who is behind it."""
+    context: Mapping[Any, Any] = field(default_factory=dict, compare=False, repr=False)
+    """What middlewares of the host application put into the request: `request["user"]`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,20 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator
 from pydantic_settings import NoDecode
 
+from tusserver.caller import is_media_range
 from tusserver.upload import MAX_INTEGER
 
 MAX_TIME = 36_500 * 86_400
 """The longest time that is understood, in seconds: a hundred years."""
 
 MAX_PORT = 65_535
+MIN_SECRET = 32
+"""The shortest secret that signs anything, in bytes (RFC 7518 section 3.2)."""
+ALGORITHMS = (
+    "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512",
+    "ES256", "ES384", "ES512", "ES256K", "EdDSA",
+)  # fmt: skip
+"""The algorithms of tokens that can be verified; `none` is none of them."""
 LOCAL = "local"
 
 EXTENSIONS = (
@@ -58,6 +66,7 @@ _ORIGIN = re.compile(r"\*|null|[A-Za-z][A-Za-z0-9+.-]*://(?:\*\.)?[^\s/?#@*]+")
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _FIELD_VALUE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
 _HOST = re.compile(r"[A-Za-z0-9._:%-]+")
+_SUFFIX = re.compile(r"[^\s/.,]+(?:\.[^\s/.,]+)*")
 _DATABASE = re.compile(r"/?|/[0-9]{1,5}")
 
 
@@ -222,6 +231,52 @@ def _check_store(value: str) -> str:
     return value
 
 
+def parse_secrets(value: str) -> tuple[str, ...]:
+    """Split secrets with commas between: the first one signs, all of them verify.
+
+    Raises: ValueError, which does not repeat them.
+    """
+    secrets = tuple(part for part in (part.strip() for part in value.split(",")) if part)
+    if not secrets:
+        raise ValueError("not a secret: make one with `openssl rand -hex 32`")
+    if any(len(secret.encode()) < MIN_SECRET for secret in secrets):
+        raise ValueError(f"a secret has at least {MIN_SECRET} characters: openssl rand -hex 32")
+    return secrets
+
+
+def _check_secrets(value: str) -> str:
+    parse_secrets(value)
+    return value
+
+
+def _check_secret(value: str) -> str:
+    if len(value.encode()) < MIN_SECRET:
+        raise ValueError(f"a secret has at least {MIN_SECRET} characters: openssl rand -hex 32")
+    if value.startswith(("-----BEGIN", "ssh-")):
+        raise ValueError("that is a key: name its file in jwt-public-key")
+    return value
+
+
+def _check_algorithm(name: str) -> str:
+    if name not in ALGORITHMS:
+        raise ValueError(f"none of {', '.join(ALGORITHMS)}")
+    return name
+
+
+def _check_media_range(name: str) -> str:
+    name = name.lower()
+    if not is_media_range(name):
+        raise ValueError("not a media type: write it as image/png or image/*")
+    return name
+
+
+def _check_suffix(name: str) -> str:
+    name = name.lower().removeprefix("*").removeprefix(".")
+    if _SUFFIX.fullmatch(name) is None:
+        raise ValueError("not the ending of a file's name: write it as jpg or tar.gz")
+    return name
+
+
 # --- where a state store is ----------------------------------------------------------------
 
 
@@ -275,3 +330,12 @@ _FieldName = Annotated[str, AfterValidator(_check_field_name)]
 ExtensionNames = Annotated[tuple[_Extension, ...], NoDecode, BeforeValidator(_parse_names)]
 Origins = Annotated[tuple[_Origin, ...], NoDecode, BeforeValidator(_parse_names)]
 FieldNames = Annotated[tuple[_FieldName, ...], NoDecode, BeforeValidator(_parse_names)]
+Secret = Annotated[str, AfterValidator(_check_secret)]
+Secrets = Annotated[str, AfterValidator(_check_secrets)]
+
+_Algorithm = Annotated[str, AfterValidator(_check_algorithm)]
+_MediaRange = Annotated[str, AfterValidator(_check_media_range)]
+_Suffix = Annotated[str, AfterValidator(_check_suffix)]
+AlgorithmNames = Annotated[tuple[_Algorithm, ...], NoDecode, BeforeValidator(_parse_names)]
+MediaRanges = Annotated[tuple[_MediaRange, ...], NoDecode, BeforeValidator(_parse_names)]
+Suffixes = Annotated[tuple[_Suffix, ...], NoDecode, BeforeValidator(_parse_names)]

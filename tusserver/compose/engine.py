@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tusserver.compose.access import build_authorizer
+from tusserver.compose.access import build_authorizer, build_grants, build_kinds
 from tusserver.compose.hooks import build_hooks
 from tusserver.compose.publishing import build_publisher
 from tusserver.compose.quota import build_quota
@@ -23,6 +23,7 @@ from tusserver.upload import Durability
 from tusserver.values import EXTENSIONS, LOCAL
 
 if TYPE_CHECKING:
+    from tusserver.auth.callables import Authorize
     from tusserver.config import Settings
     from tusserver.gates import Authorizer
     from tusserver.ports import Hooks, StateStore
@@ -46,11 +47,16 @@ class SystemClock:
 
 
 def build_engine(
-    settings: Settings, hooks: Hooks | None = None, *, authorizer: Authorizer | None = None
+    settings: Settings,
+    hooks: Hooks | None = None,
+    *,
+    authorize: Authorize | None = None,
+    authorizer: Authorizer | None = None,
 ) -> UploadEngine:
     """Put an engine together from settings; it opens its store when it is started.
 
-    `hooks` are called beside those of the settings, `authorizer` instead of theirs.
+    `hooks` are called beside those of the settings. `authorize` is asked about requests that no
+    credential of the settings proves; an `authorizer` decides in the place of all of that.
     """
     directory = Path(settings.upload_dir)
     mailbox = DatagramMailbox(directory)
@@ -60,7 +66,7 @@ def build_engine(
     )
     state: StateStore
     state = LocalState(storage) if kind == LOCAL else RedisState(settings.state)
-    authorizer = authorizer or build_authorizer(settings)
+    authorizer = authorizer or build_authorizer(settings, authorize)
     quota = build_quota(settings, guarded=authorizer is not None)
     works = {*EXTENSIONS, DOWNLOAD} - set(settings.disable)
     parts = EngineParts(
@@ -72,6 +78,8 @@ def build_engine(
         clock=SystemClock(),
         limits=settings.limits(),
         authorizer=authorizer,
+        grants=build_grants(settings),
+        kinds=build_kinds(settings),
         quota=quota,
         publisher=build_publisher(settings),
         durability=Durability(settings.durability),

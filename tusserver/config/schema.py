@@ -16,7 +16,8 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from tusserver.config.access import AccessSettings
+from tusserver.config.access import AccessSettings, access_fault
+from tusserver.config.fields import is_secret
 from tusserver.config.hooking import HookingSettings
 from tusserver.config.limiting import LimitingSettings
 from tusserver.config.observing import ObservingSettings
@@ -100,6 +101,8 @@ class Settings(
             # Any page at all could then act as whoever looks at it.
             reason = "name the pages in cors-origins: * would let every page use the cookies"
             raise ConfigError("cors_credentials", "true", reason)
+        if (fault := access_fault(settings)) is not None:
+            raise ConfigError(fault[0], "", fault[1])
         return settings
 
     @field_validator("public_url")
@@ -116,6 +119,8 @@ def _first_fault(error: ValidationError) -> ConfigError:
     value = fault["input"]
     if name == "state":
         value = hide_password(str(value))
+    elif name in Settings.model_fields and is_secret(Settings.model_fields[name]):
+        value = ""
     if fault["type"] == "extra_forbidden":
         return ConfigError(name, value, "there is no such setting")
     own = fault.get("ctx", {}).get("error")

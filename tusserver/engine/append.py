@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tusserver.caller import EVERYONE
 from tusserver.engine.receive import Intake, ReceiveFailed
 from tusserver.engine.work import Work
-from tusserver.errors import LengthExceeded, UploadLocked
+from tusserver.errors import LengthExceeded, TypeRefused, UploadLocked
 from tusserver.protocol.messages import Appended
 from tusserver.protocol.rules import check_append, check_offset, check_visible, limits_of
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tusserver.engine.lost import Lost
     from tusserver.engine.parts import EngineParts
     from tusserver.engine.receive import Receiver
+    from tusserver.engine.remove import Remover
     from tusserver.engine.takeover import Takeover
     from tusserver.ports import Lease, RequestInfo
     from tusserver.protocol.messages import Append
@@ -36,8 +37,10 @@ class Appender:
         receiver: Receiver,
         lost: Lost,
         falls: Falls,
+        remover: Remover,
     ) -> None:
         """Use the engine's parts."""
+        self._remover = remover
         self._parts = parts
         self._falls = falls
         self._takeover = takeover
@@ -145,6 +148,8 @@ class Appender:
         try:
             return await self._receiver.receive(intake)
         except ReceiveFailed as failed:
+            if isinstance(failed.error, TypeRefused):
+                await self._remover.discard(work, lease, failed.record, request)
             raise failed.error from failed
 
     async def _append_nothing(

@@ -16,14 +16,15 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from tusserver.caller import EVERYONE
+from tusserver.engine.beginnings import Beginnings
 from tusserver.engine.work import Phase, Work
-from tusserver.errors import HeaderInvalid, PartNotFound, TusError, UploadLocked
+from tusserver.errors import HeaderInvalid, PartNotFound, TusError, TypeRefused, UploadLocked
 from tusserver.protocol.messages import Created, Extras
 from tusserver.protocol.rules import check_parts, expires_at, is_visible, limits_of
 from tusserver.upload import EventState, Kind, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from tusserver.caller import Caller
     from tusserver.engine.finish import Finisher
@@ -60,17 +61,23 @@ class Concatenation:
         self._takeover = takeover
         self._finisher = finisher
         self._remover = remover
+        self._beginnings = Beginnings(parts)
         self._assembling: set[UploadId] = set()
         self._benches = asyncio.Semaphore(ASSEMBLIES)
 
     async def create(
-        self, command: Create, final: Upload, *, request: RequestInfo | None
+        self,
+        command: Create,
+        final: Upload,
+        *,
+        admit: Callable[[Upload], Awaitable[None]],
+        request: RequestInfo | None,
     ) -> Created:
         """Commit the manifest, pin the parts, complete it if they are complete.
 
-        Raises: PartNotFound, PartInvalid, MaxSizeExceeded, HeaderInvalid (a length that is not
-        the sum), StorageFull, HookFailed, Rejected, what `Quota.admit` raises. Nothing is left
-        behind then.
+        `admit` counts the upload in once its length is known. Raises: PartNotFound, PartInvalid,
+        MaxSizeExceeded, HeaderInvalid (a length that is not the sum), TypeRefused, StorageFull,
+        HookFailed, Rejected, what `admit` raises. Nothing is left behind then.
         """
         caller = EVERYONE if request is None else request.caller
         found = _seen_by(caller, command.parts, await self.load_parts(final))
@@ -78,7 +85,7 @@ class Concatenation:
         if command.length is not None and command.length != total:
             raise HeaderInvalid("Upload-Length", "not the sum of the parts: leave it away")
         final = replace(final, length=total)
-        await self._parts.quota.admit(final)
+        await admit(final)
         lease = await self._parts.storage.create(final, sync=self._parts.syncs)
         try:
             await self._add(lease, final)
@@ -131,7 +138,7 @@ class Concatenation:
                 if _are_whole(await self.load_parts(final)):
                     # A crash may have come before all of them were pinned.
                     await self._pin_all(final)
-                    await self._complete(final_id, None)
+                    await self._complete_or_discard(final_id)
             elif final.is_complete and not final.assembled and holder is None:
                 self._assemble_soon(final_id)
         except TusError as error:
@@ -155,6 +162,14 @@ class Concatenation:
             if part.expires_at is not None:
                 await parts.records.commit(lease, part.next(expires_at=None), sync=parts.syncs)
 
+    async def _complete_or_discard(self, final_id: UploadId) -> None:
+        """Complete a final upload that waited for its parts, unless it turns out refused."""
+        try:
+            await self._complete(final_id, None)
+        except TypeRefused as error:
+            logger.warning("final upload %s is removed: %s", final_id, error.message)
+            await self._discard(final_id)
+
     async def _complete(
         self, final_id: UploadId, request: RequestInfo | None
     ) -> tuple[Upload, Decision | None]:
@@ -169,6 +184,7 @@ class Concatenation:
             if final.status is not Status.OPEN or not _are_whole(found):
                 return final, None
             total = check_parts(found, parts.now(), parts.limits) or 0
+            await self._beginnings.check_joined(found, final, request)
             if final.length is None:
                 await parts.storage.check_space(total)
             finished = self._finisher.finished(final, total)

@@ -20,6 +20,7 @@ from tusserver.engine.describe import Describer
 from tusserver.engine.events import Events
 from tusserver.engine.falls import Falls
 from tusserver.engine.finish import Finisher
+from tusserver.engine.granted import Granted
 from tusserver.engine.idle import IdleSync
 from tusserver.engine.lost import Lost
 from tusserver.engine.receive import Receiver
@@ -79,7 +80,12 @@ class UploadEngine:
         self._idle = IdleSync(parts, self._takeover, falls)
         receiver = Receiver(parts, finisher, self._idle, falls)
         self._appender = Appender(
-            parts, takeover=self._takeover, receiver=receiver, lost=Lost(parts), falls=falls
+            parts,
+            takeover=self._takeover,
+            receiver=receiver,
+            lost=Lost(parts),
+            falls=falls,
+            remover=self._remover,
         )
         self._creator = Creator(
             parts,
@@ -87,6 +93,7 @@ class UploadEngine:
             remover=self._remover,
             concatenation=concatenation,
             events=self._events,
+            granted=Granted(parts, takeover=self._takeover, remover=self._remover),
         )
         self._describer = Describer(parts, self._takeover, concatenation)
         self.sweeper = Sweeper(
@@ -139,6 +146,8 @@ class UploadEngine:
         async with AsyncExitStack() as stack:
             for part in (self.parts.storage, self.parts.state, self.parts.mailbox):
                 stack.push_async_callback(part.close)
+            if self.parts.grants is not None:
+                stack.push_async_callback(self.parts.grants.close)
             for chore in self._chores:
                 chore.cancel()
             for chore in self._chores:

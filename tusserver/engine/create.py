@@ -18,6 +18,7 @@ from tusserver.errors import (
     MaxSizeExceeded,
     StateUnavailable,
     TusError,
+    TypeRefused,
 )
 from tusserver.ports import Decision, Event, EventKind
 from tusserver.protocol.headers import format_metadata
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from tusserver.caller import Caller
     from tusserver.engine.concat import Concatenation
     from tusserver.engine.events import Events
+    from tusserver.engine.granted import Granted
     from tusserver.engine.parts import EngineParts
     from tusserver.engine.receive import Receiver
     from tusserver.engine.remove import Remover
@@ -51,8 +53,10 @@ class Creator:
         remover: Remover,
         concatenation: Concatenation,
         events: Events,
+        granted: Granted,
     ) -> None:
         """Use the engine's parts."""
+        self._granted = granted
         self._parts = parts
         self._receiver = receiver
         self._remover = remover
@@ -70,23 +74,33 @@ class Creator:
         """Make an upload, and store its first bytes if the request brings some.
 
         Raises: MaxSizeExceeded, LengthExceeded, StorageFull, StateUnavailable, Rejected,
-        HookFailed, ChecksumMismatch, what `Quota.admit` raises (nothing is created), and for a
-        final upload what `Concatenation.create` raises.
+        HookFailed, ChecksumMismatch, TypeRefused, what `Granted.admit` and `Quota.admit` raise
+        (nothing is created), and for a final upload what `Concatenation.create` raises.
         """
         caller = EVERYONE if request is None else request.caller
+        if not command.partial:
+            self._parts.kinds.check_metadata(command.metadata, caller)
         check_create(command, limits_of(caller, self._parts.limits))
         upload, decision = await self._new_upload(command, caller, request)
+
+        async def admit(admitted: Upload) -> None:
+            await self._granted.admit(admitted, caller, request)
+            await self._parts.quota.admit(admitted)
+
         try:
             if command.parts:
-                created = await self._concatenation.create(command, upload, request=request)
+                created = await self._concatenation.create(
+                    command, upload, admit=admit, request=request
+                )
             else:
-                await self._parts.quota.admit(upload)
+                await admit(upload)
                 created = await self._create_single(
                     command, upload, body, proceed=proceed, request=request
                 )
         except BaseException:
             # Nothing came of it that would count.
             self._parts.quota.note(replace(upload, status=Status.REMOVED))
+            await self._granted.give_back(upload)
             raise
         self._events.tell(EventKind.POST_CREATE, created.upload, request)
         headers = {**decision.headers, **created.extras.headers}
@@ -180,7 +194,8 @@ class Creator:
             result = await self._receiver.receive(intake)
         except ReceiveFailed as failed:
             refused = isinstance(
-                failed.error, ChecksumMismatch | LengthExceeded | MaxSizeExceeded | HeaderInvalid
+                failed.error,
+                ChecksumMismatch | LengthExceeded | MaxSizeExceeded | HeaderInvalid | TypeRefused,
             )
             # An empty upload that only the state store does not know of is finished.
             finished = isinstance(failed.error, StateUnavailable)

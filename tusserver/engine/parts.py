@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tusserver.engine.crew import Crew
+from tusserver.engine.kinds import Kinds
 from tusserver.engine.work import Slots
 from tusserver.gates import NoQuota
 from tusserver.options import WebOptions
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from tusserver.engine.records import Records
-    from tusserver.gates import Authorizer, Publisher, Quota
+    from tusserver.gates import Authorizer, GrantBook, Publisher, Quota
     from tusserver.ports import Clock, Hooks, Mailbox, StateStore, Storage
     from tusserver.upload import Upload
 
@@ -39,6 +40,9 @@ class EngineParts:
     authorizer: Authorizer | None = None
     """Asked by the web floor about every request but OPTIONS; None: anybody may do anything."""
     quota: Quota = field(default_factory=NoQuota)
+    grants: GrantBook | None = None
+    """What signed upload URLs made; None: there are none."""
+    kinds: Kinds = field(default_factory=Kinds)
     publisher: Publisher | None = None
     crew: Crew = field(default_factory=Crew)
     slots: Slots = field(default_factory=Slots)

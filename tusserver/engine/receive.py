@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from tusserver.body import ALGORITHMS, BodyEnd, Tap
 from tusserver.caller import EVERYONE
+from tusserver.engine.beginnings import Beginnings
 from tusserver.engine.checkpoints import Checkpoints
 from tusserver.errors import (
     AppendSuperseded,
@@ -89,6 +90,7 @@ class Receiver:
         self._falls = falls
         self._idle = idle
         self._finisher = finisher
+        self._beginnings = Beginnings(parts)
 
     async def receive(self, intake: Intake) -> Appended:
         """Store the body, commit, and finish the upload if all bytes are there.
@@ -96,12 +98,14 @@ class Receiver:
         Raises ReceiveFailed with the committed record, for every way in which a body can fail.
         """
         limits = await self._limits_for(intake)
+        intake = self._beginnings.wrap(intake)
         checkpoints = self._checkpoints(intake, limits)
         tap = _tap(intake.checksum)
         intake.work.begin(checkpoints)
         self._parts.slots.on_stop(intake.work, intake.body.stop)
         result: Appended | None = None
         try:
+            await self._beginnings.check(intake)
             failure = await self._store(intake, checkpoints, tap, limits)
             result = await self._conclude(intake, checkpoints, tap, failure)
         except TusError as error:

@@ -53,10 +53,16 @@ class Remover:
         async with self._takeover.hold(work) as lease:
             upload = await self._find(upload_id)
             await self._check_pins(upload)
-            work.phase = Phase.FINISHING
-            await self.erase(lease, upload)
-        self._events.tell(EventKind.POST_TERMINATE, upload, request)
+            await self.discard(work, lease, upload, request)
         return Terminated()
+
+    async def discard(
+        self, work: Work, lease: Lease | None, upload: Upload, request: RequestInfo | None
+    ) -> None:
+        """Remove an upload for a request, and tell of it. Holds the lease, as `erase` does."""
+        work.phase = Phase.FINISHING
+        await self.erase(lease, upload)
+        self._events.tell(EventKind.POST_TERMINATE, upload, request)
 
     async def erase(self, lease: Lease | None, upload: Upload) -> None:
         """Remove an upload whatever its state. Holds the lease, which is gone afterwards.
@@ -65,6 +71,7 @@ class Remover:
         if somebody else makes it.
         """
         parts = self._parts
+        await self._note_use(upload)
         if upload.status is not Status.REMOVED:
             # Already expired, the mark is found by who sweeps, also without a ledger.
             upload = upload.next(status=Status.REMOVED, expires_at=parts.now())
@@ -81,6 +88,15 @@ class Remover:
         if upload.kind is Kind.FINAL:
             for part_id in set(upload.parts):
                 await parts.storage.unpin(part_id, upload.upload_id)
+
+    async def _note_use(self, upload: Upload) -> None:
+        """Remember that a signed URL has had its upload, when nothing else will tell any more."""
+        book = self._parts.grants
+        if book is not None and upload.grant and upload.is_complete:
+            if upload.kind is Kind.PARTIAL:
+                return
+            async with book.page(upload.grant) as page:
+                page.used = True
 
     async def is_pinned(self, upload: Upload) -> bool:
         """Tell whether a final upload that is not yet assembled needs this part."""

@@ -178,6 +178,8 @@ class Sweeper:
             count = await self._parts.storage.sweep_orphans(older_than=ORPHAN_AGE, known=known)
             if count:
                 logger.info("removed %d files that belonged to no upload", count)
+            if self._parts.grants is not None:
+                await self._parts.grants.forget(self._parts.now().timestamp() - ORPHAN_AGE)
 
     async def _is_known(self, upload_id: UploadId) -> bool:
         """Tell whether the state store has a record that is not marked as removed."""

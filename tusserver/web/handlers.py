@@ -199,6 +199,7 @@ class _Exchange:
             uri=request.path_qs,
             remote=request.remote or "",
             headers=tuple(request.headers.items()),
+            context=dict(request),
         )
 
     @property

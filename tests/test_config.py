@@ -77,6 +77,7 @@ def test_every_setting_has_a_flag_with_help(name):
     assert Settings.model_fields[name].description
 
 
+SECRET = "0123456789abcdef0123456789abcdef"
 GOOD = {
     "host": ("::", "::"),
     "port": ("0", 0),
@@ -100,20 +101,39 @@ GOOD = {
     "cors_credentials": ("0", False),
     "cors_headers": ("X-Token,X-Tenant", ("X-Token", "X-Tenant")),
     "log_level": ("debug", "debug"),
+    "jwt_secret": (SECRET, SECRET),
+    "jwt_public_key": ("/etc/key.pem", Path("/etc/key.pem")),
+    "jwt_jwks": ("/etc/keys.json", Path("/etc/keys.json")),
+    "jwt_algorithms": ("HS256,ES256", ("HS256", "ES256")),
+    "jwt_issuer": ("https://id.example.org/", "https://id.example.org/"),
+    "jwt_audience": ("uploads", "uploads"),
+    "jwt_leeway": ("1m", 60.0),
+    "jwt_owner_claim": ("preferred_username", "preferred_username"),
+    "url_secret": (f"{SECRET},{SECRET[::-1]}", f"{SECRET},{SECRET[::-1]}"),
+    "allowed_types": ("image/*, Application/PDF", ("image/*", "application/pdf")),
+    "allowed_extensions": (".JPG,*.tar.gz", ("jpg", "tar.gz")),
+    "check_content": ("off", False),
 }
+
+
+KEY = {"TUSSERVER_JWT_SECRET": SECRET}
+BESIDE = {"jwt_algorithms": KEY, "jwt_issuer": KEY, "jwt_audience": KEY}
+"""What some settings make no sense without."""
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_setting_is_read_from_its_variable(name):
     text, value = GOOD[name]
-    assert getattr(load_settings([], {variable_of(name): text}), name) == value
+    environ = BESIDE.get(name, {}) | {variable_of(name): text}
+    assert getattr(load_settings([], environ), name) == value
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if GOOD[name][1] is not False])
 def test_every_setting_is_read_from_its_flag(name):
     text, value = GOOD[name]
-    assert getattr(load_settings([f"{flag_of(name)}={text}"], {}), name) == value
-    assert getattr(load_settings([flag_of(name), text], {}), name) == value
+    environ = BESIDE.get(name, {})
+    assert getattr(load_settings([f"{flag_of(name)}={text}"], environ), name) == value
+    assert getattr(load_settings([flag_of(name), text], environ), name) == value
 
 
 def test_an_unknown_variable_is_logged_with_the_nearest_known_one(caplog):

@@ -15,6 +15,8 @@ class WebOptions:
     """`Cache-Control` of downloads."""
     public_url: str | None = None
     """The creation URL as clients see it, with a trailing slash; None: path-absolute URLs."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Networks, addresses, and `unix`, whose `Forwarded` and `X-Forwarded-*` are believed."""
     cors_origins: tuple[str, ...] = ("*",)
     """Origins of browser pages that may use the server; `*` for all."""
     cors_credentials: bool = False

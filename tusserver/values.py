@@ -6,6 +6,7 @@ ever rounded. Every reason that is given here is read by an operator.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from pathlib import Path
 from typing import Annotated
@@ -29,6 +30,8 @@ ALGORITHMS = (
 )  # fmt: skip
 """The algorithms of tokens that can be verified; `none` is none of them."""
 LOCAL = "local"
+UNIX = "unix"
+"""Stands for peers on a unix socket, in the list of trusted proxies."""
 
 EXTENSIONS = (
     "creation",
@@ -225,6 +228,17 @@ def _check_field_name(name: str) -> str:
     return name
 
 
+def _check_network(name: str) -> str:
+    """Give a network as it is written everywhere: 10.0.0.0/8, ::1/128, or `unix`."""
+    if name == UNIX:
+        return name
+    try:
+        return str(ipaddress.ip_network(name, strict=False))
+    except ValueError:
+        reason = "not a network: write it as 10.0.0.0/8, 127.0.0.1, ::1 or unix"
+        raise ValueError(reason) from None
+
+
 def _check_store(value: str) -> str:
     if value != LOCAL and not is_redis_url(value):
         raise ValueError("not a state store: write local, redis://HOST:PORT/0 or unix:///PATH")
@@ -327,6 +341,8 @@ FieldValue = Annotated[str, AfterValidator(_check_field_value)]
 _Extension = Annotated[str, AfterValidator(_check_extension)]
 _Origin = Annotated[str, AfterValidator(_check_origin)]
 _FieldName = Annotated[str, AfterValidator(_check_field_name)]
+_Network = Annotated[str, AfterValidator(_check_network)]
+Networks = Annotated[tuple[_Network, ...], NoDecode, BeforeValidator(_parse_names)]
 ExtensionNames = Annotated[tuple[_Extension, ...], NoDecode, BeforeValidator(_parse_names)]
 Origins = Annotated[tuple[_Origin, ...], NoDecode, BeforeValidator(_parse_names)]
 FieldNames = Annotated[tuple[_FieldName, ...], NoDecode, BeforeValidator(_parse_names)]

@@ -88,6 +88,7 @@ def build_engine(
             body_timeout=settings.body_timeout,
             cache_control=settings.cache_control,
             public_url=settings.public_url,
+            trusted_proxies=settings.trusted_proxies,
             cors_origins=settings.cors_origins,
             cors_credentials=settings.cors_credentials,
             cors_headers=settings.cors_headers,

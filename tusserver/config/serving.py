@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel
 
 from tusserver.config.fields import setting
-from tusserver.values import BasePath, Host, Port, Time, Wait
+from tusserver.values import BasePath, Host, Networks, Port, Time, Wait
 
 
 class ServingSettings(BaseModel):
@@ -32,6 +32,12 @@ class ServingSettings(BaseModel):
         "(https://example.org, the base path is added) or the whole creation URL. Locations of "
         "uploads are then absolute; without it they are paths.",
         default=None,
+    )
+    trusted_proxies: Networks = setting(
+        "NETWORKS",
+        "Proxies whose Forwarded and X-Forwarded-* headers are believed, with commas between: "
+        "10.0.0.0/8, 127.0.0.1, ::1; unix for all that connect to a unix socket.",
+        default=(),
     )
     body_timeout: Wait = setting(
         "TIME",

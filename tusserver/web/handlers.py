@@ -27,6 +27,7 @@ from tusserver.protocol.messages import (
     Terminate,
 )
 from tusserver.web.access import Gate
+from tusserver.web.arrival import Arrivals
 from tusserver.web.cors import CorsPolicy, check_origin, preflight_headers, response_headers
 from tusserver.web.download import send_upload
 from tusserver.web.interim import check_expectation, send_continue
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from tusserver.protocol.dialect import Dialect
     from tusserver.protocol.messages import Command, Features, Reply, Result
     from tusserver.upload import UploadId
+    from tusserver.web.arrival import Arrival
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +56,7 @@ class TusHandlers:
         self._engine = engine
         self._options = options = engine.parts.web
         self._gate = Gate(engine)
+        self._arrivals = Arrivals(options.trusted_proxies)
         self._cors = CorsPolicy(
             origins=options.cors_origins,
             credentials=options.cors_credentials,
@@ -66,14 +69,16 @@ class TusHandlers:
         head = read_head(request, base_path)
         dialect = choose_dialect(head)
         features = self._engine.features(base_path=base_path, trailers=head.can_trail)
-        exchange = _Exchange(request, head, dialect, features, self._cors_headers(request))
+        arrival = self._arrivals.of(request)
+        cors = self._cors_headers(request)
+        exchange = _Exchange(request, arrival, head, dialect, features, cors)
         try:
             check_host(request)
             check_origin(
                 self._cors,
                 request.headers.get("Origin"),
                 method=dialect.method(head),
-                own_origin=self._own_origin(request),
+                own_origin=self._own_origin(arrival),
             )
             command = await self._parse(exchange)
             check_expectation(request)
@@ -167,12 +172,10 @@ class TusHandlers:
         url = f"{self._options.public_url or base_path}{upload_id}"
         return f"{url}?{credential}" if credential else url
 
-    def _own_origin(self, request: web.Request) -> str:
+    def _own_origin(self, arrival: Arrival) -> str:
         """Give the origin of the server's own pages, as browsers name it."""
         public = self._options.public_url
-        if public is not None:
-            return "/".join(public.split("/", 3)[:3])
-        return f"{request.scheme}://{request.host}"
+        return arrival.origin if public is None else "/".join(public.split("/", 3)[:3])
 
     def _cors_headers(self, request: web.Request) -> Mapping[str, str]:
         origin = request.headers.get("Origin")
@@ -185,6 +188,7 @@ class _Exchange:
     """One request and what its answer needs."""
 
     request: web.Request
+    arrival: Arrival
     head: Head
     dialect: Dialect
     features: Features
@@ -197,7 +201,7 @@ class _Exchange:
         return RequestInfo(
             method=self.dialect.method(self.head),
             uri=request.path_qs,
-            remote=request.remote or "",
+            remote=self.arrival.client,
             headers=tuple(request.headers.items()),
             context=dict(request),
         )

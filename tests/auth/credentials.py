@@ -29,7 +29,7 @@ SECRET = "a secret of at least sixty-four bytes so that every HMAC may use it"  
 OTHER = "another secret of at least sixty-four bytes which nobody here knows of"
 
 RSA = rsa.generate_private_key(65537, 2048)
-WEAK = rsa.generate_private_key(65537, 1024)
+WEAK = rsa.generate_private_key(65537, 1024)  # noqa: S505 - weak on purpose
 EC = ec.generate_private_key(ec.SECP256R1())
 ED = ed25519.Ed25519PrivateKey.generate()
 

@@ -98,12 +98,12 @@ def test_anothers_upload_is_not_there(alice: Bearer, bob: Bearer):
     running = alice.create(10, body=b"abc")
     unknown = bob.path + UNKNOWN
     for verb in (
-        lambda place: bob.head(place),
-        lambda place: bob.get(place),
+        bob.head,
+        bob.get,
         lambda place: bob.patch(place, 3, b"x"),
         lambda place: bob.patch(place, 3, b"x", {"Content-Type": "text/plain"}),
         lambda place: bob.patch(place, 99, b"x", {"Upload-Offset": "x"}),
-        lambda place: bob.delete(place),
+        bob.delete,
     ):
         there, hidden, running_ = verb(unknown), verb(target), verb(running)
         assert there.status == hidden.status == running_.status == 404

@@ -67,7 +67,7 @@ BAD_FILES = {
     "private": (private_pem(RSA), "is a private key"),
     "weak": (pem(WEAK), "is too weak"),
     "of a kind that signs no tokens": (
-        pem(dsa.generate_private_key(1024)),
+        pem(dsa.generate_private_key(2048)),
         "of a kind that signs no tokens",
     ),
     "endless": (b"x" * 1_048_577, "is larger than"),

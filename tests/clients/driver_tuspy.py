@@ -22,8 +22,8 @@ def say(event: str, **data: Any) -> None:
 
 async def upload(job: dict[str, Any]) -> None:
     """Do the job."""
-    client = TusClient(job["endpoint"])
     options = dict(job["options"])
+    client = TusClient(job["endpoint"], headers=options.pop("headers", None))
     if job["storage"] is not None:
         options |= {"store_url": True, "url_storage": FileStorage(job["storage"])}
     if job["asynchronous"]:

@@ -39,7 +39,7 @@ def assert_arrived(url: str, size: int) -> None:
     assert parts.hostname is not None
     connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=15)
     try:
-        connection.request("GET", parts.path)
+        connection.request("GET", f"{parts.path}?{parts.query}" if parts.query else parts.path)
         response = connection.getresponse()
         assert response.status == 200, (response.status, response.read(500))
         assert response.headers["Content-Length"] == str(size)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 PARTS_FACTOR = 2
 """How often over the parts of a grant may declare its size."""
-MAX_ENTRIES = 256
+MAX_ENTRIES = 64
 """Uploads of one grant that exist at the same time."""
 MAKING = 60.0
 """Seconds for which an upload without a record counts as one that is being made."""

@@ -6,14 +6,14 @@ the mark; start-up and sweeper finish what it says.
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tusserver.caller import EVERYONE
 from tusserver.engine.finish import accepted
 from tusserver.engine.work import Phase, Work
-from tusserver.errors import PartPinned, UploadLocked
+from tusserver.errors import PartPinned, TusError, UploadLocked
 from tusserver.ports import Decision, Event, EventKind
 from tusserver.protocol.messages import Terminated
 from tusserver.protocol.rules import check_exists, check_visible
@@ -71,7 +71,9 @@ class Remover:
         if somebody else makes it.
         """
         parts = self._parts
-        await self._note_use(upload)
+        ends_grant = upload.is_complete and upload.kind is not Kind.PARTIAL
+        if ends_grant:
+            await self._note_use(upload)
         if upload.status is not Status.REMOVED:
             # Already expired, the mark is found by who sweeps, also without a ledger.
             upload = upload.next(status=Status.REMOVED, expires_at=parts.now())
@@ -88,15 +90,24 @@ class Remover:
         if upload.kind is Kind.FINAL:
             for part_id in set(upload.parts):
                 await parts.storage.unpin(part_id, upload.upload_id)
+        if not ends_grant:
+            await self._strike_out(upload)
 
     async def _note_use(self, upload: Upload) -> None:
         """Remember that a signed URL has had its upload, when nothing else will tell any more."""
         book = self._parts.grants
-        if book is not None and upload.grant and upload.is_complete:
-            if upload.kind is Kind.PARTIAL:
-                return
+        if book is not None and upload.grant:
             async with book.page(upload.grant) as page:
                 page.used = True
+
+    async def _strike_out(self, upload: Upload) -> None:
+        """Let an upload that is gone take no room of its signed URL any more."""
+        book = self._parts.grants
+        if book is None or not upload.grant:
+            return
+        with suppress(TusError):  # It counts no more after a minute.
+            async with book.page(upload.grant) as page:
+                page.entries = [e for e in page.entries if e.upload_id != upload.upload_id]
 
     async def is_pinned(self, upload: Upload) -> bool:
         """Tell whether a final upload that is not yet assembled needs this part."""

@@ -31,8 +31,7 @@ def covers(media_range: str, media_type: str) -> bool:
     """Tell whether a media type, in lower case, lies in a range such as `image/*`."""
     if media_range in {"*/*", media_type}:
         return True
-    kind, _, subtype = media_range.partition("/")
-    return subtype == "*" and media_type.partition("/")[0] == kind
+    return media_range.endswith("/*") and media_type.startswith(media_range[:-1])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

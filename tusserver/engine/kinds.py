@@ -47,6 +47,8 @@ _SAME = {
 }
 """Names that one kind of file goes by."""
 
+_ENDINGS = mimetypes.MimeTypes()
+"""What endings of names mean by Python's own table, the same on every machine."""
 _TEXTS = frozenset({"application/json", "application/xml", "application/yaml", "application/sql"})
 _CONTROLS = bytes({*range(32), 127} - set(b"\t\n\f\r\x1b"))
 _MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
@@ -95,7 +97,7 @@ class Kinds:
     def check_beginning(self, beginning: bytes, metadata: str, caller: Caller) -> None:
         """Check the first bytes of a file, all of them if it is short. Raises: TypeRefused."""
         told = parse_metadata(metadata)
-        claimed = _claimed(told) or mimetypes.guess_type(_name(told))[0] or ""
+        claimed = _claimed(told) or _ENDINGS.guess_type(_name(told))[0] or ""
         for allowed in (self._types, caller.types):
             if allowed and not _is_content_allowed(beginning, claimed, allowed):
                 raise TypeRefused(
@@ -193,7 +195,9 @@ def _is_content_allowed(beginning: bytes, claimed: str, allowed: Collection[str]
     if found:
         return "*/*" in allowed
     if is_text and _is_text_type(claimed):
-        return _is_allowed(claimed, allowed) or "text/plain" in allowed
+        claimed = claimed or "text/plain"
+        if _is_allowed(claimed, allowed) or "text/plain" in allowed:
+            return True
     return _is_allowed("application/octet-stream", allowed)
 
 
@@ -204,12 +208,14 @@ def _found(beginning: bytes, *, is_text: bool) -> set[str]:
     except (puremagic.PureError, ValueError):
         return set()
     typed = [
-        (match.mime_type or mimetypes.guess_type(f"x{match.extension}")[0] or "", match)
+        (match.mime_type.lower(), match)
         for match in matches
-        if not is_text or len(match.byte_match) >= STRONG
+        if match.mime_type
+        # A text may begin with a short mark by chance, and what is no text is no kind of it.
+        and (len(match.byte_match) >= STRONG if is_text else not match.mime_type.startswith("text"))
     ]
-    best = max((match.confidence for media_type, match in typed if media_type), default=0.0)
-    return {name.lower() for name, match in typed if name and match.confidence >= best / 2}
+    best = max((match.confidence for _, match in typed), default=0.0)
+    return {name for name, match in typed if match.confidence >= best / 2}
 
 
 def _is_text(beginning: bytes) -> bool:

@@ -21,7 +21,12 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 CLIENTS = ROOT / "tests" / "clients"
 NODE_FOLDER = ROOT / ".test" / "node"
-SYSTEM_PROGRAMS = {"redis-server": "redis-server", "curl": "curl"}
+SYSTEM_PROGRAMS = {
+    "redis-server": "redis-server",
+    "curl": "curl",
+    "nginx": "nginx-light",
+    "haproxy": "haproxy",
+}
 """Programs that the tests run, and the packages of Debian and Ubuntu that hold them."""
 OLDEST_PYTHON = (3, 11)
 OLDEST_NODE = 18
@@ -83,7 +88,7 @@ def _make_venv() -> None:
 
 def _bring_system_programs() -> list[str]:
     """Install what is missing, if this user may; name what is still missing."""
-    missing = [program for program in SYSTEM_PROGRAMS if shutil.which(program) is None]
+    missing = [program for program in SYSTEM_PROGRAMS if not _is_there(program)]
     if missing and (prefix := _as_root()) is not None and shutil.which("apt-get"):
         packages = [SYSTEM_PROGRAMS[program] for program in missing]
         _say(f"Installing {', '.join(packages)} ...")
@@ -102,8 +107,13 @@ def _bring_system_programs() -> list[str]:
         f"There is no {program}: its tests are skipped. "
         f"Remedy: apt-get install {SYSTEM_PROGRAMS[program]}"
         for program in SYSTEM_PROGRAMS
-        if shutil.which(program) is None
+        if not _is_there(program)
     ]
+
+
+def _is_there(program: str) -> bool:
+    """Tell whether a program is there, daemons included: not everybody has them on the PATH."""
+    return shutil.which(program, path=os.environ.get("PATH", "") + ":/usr/sbin") is not None
 
 
 def _as_root() -> list[str] | None:

@@ -200,8 +200,13 @@ class Storage(Protocol):
     async def check_space(self, length: int) -> None:
         """Raise StorageFull if `length` more bytes would touch the free-space reserve."""
 
-    async def scan(self, after: UploadId | None, limit: int) -> list[Upload]:
-        """Read up to `limit` ledger records in the order of their ids, after `after`."""
+    async def scan(
+        self, after: UploadId | None, limit: int, *, gently: bool = False
+    ) -> list[Upload]:
+        """Read up to `limit` ledger records in the order of their ids, after `after`.
+
+        `gently`: it takes longer, and leaves most of the time to requests.
+        """
 
     async def elect(self, chore: str) -> bool:
         """Become the one process of this store that does a chore, until `resign` or death.
@@ -359,7 +364,7 @@ class RequestInfo:
     caller: Caller = ANYONE
     """Who is behind it."""
     context: Mapping[Any, Any] = field(default_factory=dict, compare=False, repr=False)
-    """What middlewares of the host application put into the request: `request["user"]`."""
+    """What middlewares of the host application put into the request, by their own keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -387,7 +392,9 @@ class Decision:
     headers: Mapping[str, str] = field(default_factory=dict)
     """Headers to add to the answer, also of a refusal."""
     body: str | None = None
-    """pre-finish: text to add to the answer of the request that finished the upload."""
+    """The text of the answer, where it has none of its own; of a refusal, in the sentence's place."""
+    upload_id: UploadId | None = None
+    """pre-create: the id of the new upload instead of a random one."""
 
 
 class Hooks(Protocol):

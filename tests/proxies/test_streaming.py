@@ -119,14 +119,13 @@ def test_an_upload_goes_on_after_a_cut(tus):
 
 
 def _refused(tus: Tus, target: str | None, fields: dict[str, str]) -> tuple[int, str]:
-    """Send a body of which most never gets through; give status and code of the answer."""
-    size = 32 * MIB
+    """Send the begin of a body that never ends; give status and code of the answer."""
+    size = 1024 * MIB
     with tus.wire() as wire:
         method = "POST" if target is None else "PATCH"
         fields = {"Content-Type": OFFSET_STREAM, "Content-Length": str(size), **fields}
         wire.send(tus.message(method, target, fields))
-        sent = wire.flood(size, piece=PIECE)
-        assert sent < size
+        wire.flood(32 * MIB, piece=PIECE)
         answer = wire.response(method)
     return answer.status, answer.code
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 PACKAGE = Path(__file__).resolve().parents[1] / "tusserver"
 
 FLOORS = {
+    "account": 3,
     "caller": 1,
     "errors": 1,
     "upload": 1,
@@ -28,6 +29,8 @@ FLOORS = {
     "ports": 3,
     "engine": 4,
     "hooks": 4,
+    "logs": 4,
+    "measures": 3,
     "metrics": 4,
     "state": 4,
     "storage": 4,

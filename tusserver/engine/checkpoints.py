@@ -67,6 +67,7 @@ class Checkpoints:
         self._held_back = held_back
         self._late_fault = late_fault
         self._request = request
+        self._count = parts.meter.bytes_received
         self._loop = asyncio.get_running_loop()
         self._lock = asyncio.Lock()
         self._caught_up = asyncio.Event()
@@ -91,6 +92,7 @@ class Checkpoints:
     def advance(self, count: int) -> None:
         """Count bytes that are in the file; start a commit when one is due."""
         self.position += count
+        self._count(count)
         if self._held_back or self._task is not None or self._settled:
             return
         if self.position - self.record.offset >= COMMIT_BYTES:

@@ -27,7 +27,7 @@ from tusserver.engine.receive import Receiver
 from tusserver.engine.remove import Remover
 from tusserver.engine.sweeper import Sweeper
 from tusserver.engine.takeover import Takeover
-from tusserver.errors import ShuttingDown
+from tusserver.errors import ShuttingDown, TusError
 from tusserver.protocol.messages import Features
 
 if TYPE_CHECKING:
@@ -186,7 +186,11 @@ class UploadEngine:
     ) -> Created:
         """Make an upload; see `Creator.create` for what may be raised."""
         work = self._creator.create(command, body, proceed=proceed, request=request)
-        return await self._run(work, body)
+        try:
+            return await self._run(work, body)
+        except TusError as error:
+            self.parts.meter.upload_rejected(error.code)
+            raise
 
     async def append(
         self,

@@ -102,6 +102,7 @@ class Creator:
             self._parts.quota.note(replace(upload, status=Status.REMOVED))
             await self._granted.give_back(upload)
             raise
+        self._parts.meter.upload_created(created.upload.kind)
         self._events.tell(EventKind.POST_CREATE, created.upload, request)
         headers = {**decision.headers, **created.extras.headers}
         return replace(created, extras=replace(created.extras, headers=headers))

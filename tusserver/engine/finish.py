@@ -98,6 +98,7 @@ class Finisher:
         self._follow_up(upload)
 
     def _follow_up(self, upload: Upload) -> None:
+        self._parts.meter.upload_finished(upload.kind)
         if upload.kind is Kind.PARTIAL:
             if self.concatenation is not None:
                 self.concatenation.part_finished(upload.upload_id)

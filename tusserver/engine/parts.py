@@ -9,6 +9,7 @@ from tusserver.engine.crew import Crew
 from tusserver.engine.kinds import Kinds
 from tusserver.engine.work import Slots
 from tusserver.gates import NoQuota
+from tusserver.measures import NO_METER
 from tusserver.options import WebOptions
 from tusserver.ports import EventKind
 from tusserver.upload import Durability, Kind, Limits
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from tusserver.engine.records import Records
     from tusserver.gates import Authorizer, GrantBook, Publisher, Quota
+    from tusserver.measures import Meter
     from tusserver.ports import Clock, Hooks, Mailbox, StateStore, Storage
     from tusserver.upload import Upload
 
@@ -44,6 +46,7 @@ class EngineParts:
     """What signed upload URLs made; None: there are none."""
     kinds: Kinds = field(default_factory=Kinds)
     publisher: Publisher | None = None
+    meter: Meter = NO_METER
     crew: Crew = field(default_factory=Crew)
     slots: Slots = field(default_factory=Slots)
 

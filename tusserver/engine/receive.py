@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from tusserver.account import note_append
 from tusserver.body import ALGORITHMS, BodyEnd, Tap
 from tusserver.caller import EVERYONE
 from tusserver.engine.beginnings import Beginnings
@@ -103,6 +104,7 @@ class Receiver:
         tap = _tap(intake.checksum)
         intake.work.begin(checkpoints)
         self._parts.slots.on_stop(intake.work, intake.body.stop)
+        self._parts.meter.append_began(checkpoints)
         result: Appended | None = None
         try:
             await self._beginnings.check(intake)
@@ -111,9 +113,12 @@ class Receiver:
         except TusError as error:
             failure = error
         finally:
+            end = intake.body.end or BodyEnd.REFUSED
+            self._parts.meter.append_ended(checkpoints, end.value)
             # Whatever happens: once the lease is let go, nothing may be committed.
             await checkpoints.end()
             self._idle.note(checkpoints.record)
+            note_append(intake.record.offset, checkpoints.record.offset)
         if failure is not None or result is None:
             raise ReceiveFailed(failure or InternalError(), checkpoints.record) from failure
         return result

@@ -11,11 +11,13 @@ import logging
 from typing import TYPE_CHECKING
 
 from tusserver.errors import StateConflict
+from tusserver.measures import NO_METER, timed
 from tusserver.protocol.rules import in_epoch, newer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tusserver.measures import Meter
     from tusserver.ports import Holder, Lease, StateStore, Storage
     from tusserver.upload import Upload, UploadId
 
@@ -31,9 +33,11 @@ class Records:
         state: StateStore,
         *,
         note: Callable[[Upload], None] | None = None,
+        meter: Meter = NO_METER,
     ) -> None:
         """Join the two that keep a record; `note` is told of each one that was committed."""
         self._note = note
+        self._meter = meter
         self._storage = storage
         self._state = state
 
@@ -79,6 +83,10 @@ class Records:
 
         Raises: StorageFault, StateUnavailable, StateConflict.
         """
+        with timed(self._meter.committed):
+            await self._commit(lease, upload, sync=sync)
+
+    async def _commit(self, lease: Lease, upload: Upload, *, sync: bool) -> None:
         await self._storage.record(lease, upload, sync=sync)
         if self._note is not None:
             self._note(upload)

@@ -62,6 +62,7 @@ class Remover:
         """Remove an upload for a request, and tell of it. Holds the lease, as `erase` does."""
         work.phase = Phase.FINISHING
         await self.erase(lease, upload)
+        self._parts.meter.upload_terminated(upload.kind)
         self._events.tell(EventKind.POST_TERMINATE, upload, request)
 
     async def erase(self, lease: Lease | None, upload: Upload) -> None:

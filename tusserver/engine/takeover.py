@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tusserver.body import BodyEnd
+from tusserver.engine.waiting import Waiting
 from tusserver.engine.work import FINISH_WAIT, LET_GO, Phase, Work
 from tusserver.errors import AppendSuperseded, ShuttingDown, TusError, UploadLocked
 from tusserver.ports import Answer, Outcome, Verb
@@ -62,18 +63,24 @@ class Takeover:
 
         The holder is asked to stop, wherever it is. Raises: UploadLocked, AppendSuperseded.
         """
-        async with self._parts.slots.turn(work):
-            lease = await self._parts.storage.lease(
-                work.upload_id,
-                on_contended=lambda holder: self._push_out(work.upload_id, holder),
-                timeout=LET_GO,
-            )
-            try:
-                _check_wanted(work)
-                yield lease
-            finally:
-                if lease is not None:
-                    await lease.release()
+        with self._waiting(work) as waiting:
+            async with self._parts.slots.turn(work):
+                lease = await self._parts.storage.lease(
+                    work.upload_id,
+                    on_contended=lambda holder: self._push_out(work.upload_id, holder, waiting),
+                    timeout=LET_GO,
+                )
+                try:
+                    _check_wanted(work)
+                    waiting.over()
+                    yield lease
+                finally:
+                    if lease is not None:
+                        await lease.release()
+
+    def _waiting(self, work: Work) -> Waiting:
+        held = self._parts.slots.holder(work.upload_id) is not None
+        return Waiting(self._parts.meter, contended=held, counts=not work.is_chore)
 
     @asynccontextmanager
     async def hold_if_free(self, work: Work) -> AsyncIterator[Lease | None]:
@@ -94,8 +101,9 @@ class Takeover:
                 if lease is not None:
                     await lease.release()
 
-    async def _push_out(self, upload_id: UploadId, holder: Holder | None) -> None:
+    async def _push_out(self, upload_id: UploadId, holder: Holder | None, waiting: Waiting) -> None:
         """Ask the holder in another process to stop. Raises: UploadLocked while a hook runs."""
+        waiting.contended = True
         if holder is None or not self._is_elsewhere(holder):
             return
         answer = await self._ask(holder, Verb.STOP, upload_id)

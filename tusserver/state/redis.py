@@ -23,6 +23,7 @@ from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import NoScriptError, RedisError
 
 from tusserver.errors import ConfigError, StateConflict, StateUnavailable
+from tusserver.measures import NO_METER, timed
 from tusserver.protocol.rules import is_expired
 from tusserver.state import lua
 from tusserver.state.codec import format_upload, parse_upload
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Sequence
     from datetime import datetime
 
+    from tusserver.measures import Meter
     from tusserver.upload import Upload
 
     Command = tuple[str | bytes | int | float, ...]
@@ -69,7 +71,14 @@ class RedisState:
     is_ledger = False
     kind = "redis"
 
-    def __init__(self, url: str, *, max_connections: int = 32, patience: float = PATIENCE) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        max_connections: int = 32,
+        patience: float = PATIENCE,
+        meter: Meter = NO_METER,
+    ) -> None:
         """Take a redis://, rediss:// or unix:// URL; nothing is connected yet.
 
         Raises: ConfigError for a URL that is not right.
@@ -77,6 +86,7 @@ class RedisState:
         self._url = hide_password(url)
         self._client = Redis.from_pool(_make_pool(url, max_connections, patience))
         self._patience = patience
+        self._meter = meter
         self._complaints = Complaints(self._url)
         self._running: set[asyncio.Task[list_of[Any]]] = set()
         self._store_id: str | None = None
@@ -268,7 +278,8 @@ class RedisState:
     async def _execute(self, *commands: Command) -> list_of[Any]:
         """Send commands in one round trip; give their replies. Raises: StateUnavailable."""
         try:
-            replies = await self._supervise(self._exchange(commands))
+            with timed(self._meter.state_asked):
+                replies = await self._supervise(self._exchange(commands))
         except (RedisError, OSError) as exc:
             self._complaints.failed(exc)
             raise StateUnavailable from exc

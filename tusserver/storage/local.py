@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from tusserver.errors import StorageFault, UploadLocked
+from tusserver.measures import NO_METER, timed
 from tusserver.ports import Segment
 from tusserver.storage import pins
 from tusserver.storage.appending import Appender
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tusserver.body import Body, Tap
+    from tusserver.measures import Meter
     from tusserver.ports import Holder, Lease, Peek, Progress
     from tusserver.storage.identity import Identity
     from tusserver.storage.opening import Opened
@@ -64,6 +66,7 @@ class LocalStorage:
         state_kind: str,
         mailbox_name: str,
         threads: int = 8,
+        meter: Meter = NO_METER,
     ) -> None:
         """Use `directory`, keeping `reserve` bytes of its file system free.
 
@@ -74,6 +77,7 @@ class LocalStorage:
         self._reserve = reserve
         self._state_kind = state_kind
         self._mailbox_name = mailbox_name
+        self._meter = meter
         self._pool = FilePool(threads, "tusserver-file")
         self._sync_pool = FilePool(SYNC_THREADS, "tusserver-sync")
         self._copy_pool = FilePool(COPY_THREADS, "tusserver-copy")
@@ -262,7 +266,7 @@ class LocalStorage:
         Raises: StorageFault, after which the same sync must not be tried again.
         """
         path, held = self._places.data(upload_id), self._held.get(upload_id)
-        with translated(path, "syncing"):
+        with translated(path, "syncing"), timed(self._meter.synced):
             # The kernel tells a lost write to those who had the file open at that time: a
             # duplicate of the writer's descriptor misses none, and does not keep its lock.
             descriptor = -1 if held is None else os.dup(held.descriptor)

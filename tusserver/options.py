@@ -17,6 +17,8 @@ class WebOptions:
     """The creation URL as clients see it, with a trailing slash; None: path-absolute URLs."""
     trusted_proxies: tuple[str, ...] = ()
     """Networks, addresses, and `unix`, whose `Forwarded` and `X-Forwarded-*` are believed."""
+    access_log: bool = True
+    """Whether requests that went well, or failed by the client's fault, are logged."""
     cors_origins: tuple[str, ...] = ("*",)
     """Origins of browser pages that may use the server; `*` for all."""
     cors_credentials: bool = False

@@ -10,6 +10,7 @@ from aiohttp import web
 from tusserver.web.handlers import TusHandlers
 from tusserver.web.interim import hold_continue
 from tusserver.web.paths import TAIL
+from tusserver.web.requestlog import counted
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -22,12 +23,13 @@ def tus_app(engine: UploadEngine) -> web.Application:
 
     It starts the engine with the host's start-up and closes it with its clean-up.
     """
-    handlers = TusHandlers(engine)
+    parts = engine.parts
+    handle = counted(TusHandlers(engine).handle, parts.meter, every_request=parts.web.access_log)
     app = web.Application()
     # A sub-application mounted at /files/ also gets /files: never a redirect, which would
     # turn a POST into a GET.
     for path in ("", "/" + TAIL):
-        app.router.add_route("*", path, handlers.handle, expect_handler=hold_continue)
+        app.router.add_route("*", path, handle, expect_handler=hold_continue)
 
     async def start(_app: web.Application) -> None:
         await engine.start()

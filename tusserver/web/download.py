@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from tusserver.account import note_sent
 from tusserver.errors import RangeNotSatisfiable, StorageFault, TusError, UploadNotFound
 from tusserver.protocol.headers import parse_metadata
 from tusserver.upload import MAX_INTEGER
@@ -309,6 +310,7 @@ async def _send(
         if not sent:
             raise StorageFault("A file became shorter than the record says.")
         position += sent
+        note_sent(sent)
 
 
 async def _splice(request: web.Request, file: FileIO, *, offset: int, count: int) -> int | None:

@@ -32,6 +32,14 @@ from tusserver.web.cors import CorsPolicy, check_origin, preflight_headers, resp
 from tusserver.web.download import send_upload
 from tusserver.web.interim import check_expectation, send_continue
 from tusserver.web.paths import base_path_of, segment_of
+from tusserver.web.requestlog import (
+    identified,
+    note_body,
+    note_command,
+    note_error,
+    note_method,
+    note_result,
+)
 from tusserver.web.server import can_trail, check_host, forget_tail
 from tusserver.web.stream import StreamBody
 
@@ -70,7 +78,8 @@ class TusHandlers:
         dialect = choose_dialect(head)
         features = self._engine.features(base_path=base_path, trailers=head.can_trail)
         arrival = self._arrivals.of(request)
-        cors = self._cors_headers(request)
+        cors = {**self._cors_headers(request), **identified()}
+        note_method(dialect.method(head))
         exchange = _Exchange(request, arrival, head, dialect, features, cors)
         try:
             check_host(request)
@@ -85,9 +94,10 @@ class TusHandlers:
             return await self._serve(command, exchange)
         except TusError as error:
             reply = dialect.fail(error, features=features, head=head)
-            _log_failure(request, reply, error)
+            note_error(error)
         except Exception:
             logger.exception("%s %s failed", request.method, request.path)
+            note_error(InternalError())
             reply = dialect.fail(InternalError(), features=features, head=head)
         return exchange.respond(reply)
 
@@ -101,12 +111,16 @@ class TusHandlers:
             raise
 
     async def _serve(self, command: Command, exchange: _Exchange) -> web.StreamResponse:
-        command, info = await self._gate.admit(command, exchange.info)
+        info = exchange.info
+        note_command(command, info)
+        command, info = await self._gate.admit(command, info)
+        note_command(command, info)
         if isinstance(command, Download):
             return await self._download(command, exchange, info)
         if not (isinstance(command, Append | Create) and command.checksum is not None):
             forget_tail(exchange.request)
         result = await self._execute(command, exchange, info)
+        note_result(result)
         reply = exchange.dialect.reply(
             result,
             features=exchange.features,
@@ -166,7 +180,9 @@ class TusHandlers:
         return response
 
     def _body(self, request: web.Request) -> StreamBody:
-        return StreamBody(request, idle_timeout=self._options.body_timeout)
+        body = StreamBody(request, idle_timeout=self._options.body_timeout)
+        note_body(body)
+        return body
 
     def _locate(self, upload_id: UploadId, base_path: str, credential: str) -> str:
         url = f"{self._options.public_url or base_path}{upload_id}"
@@ -245,18 +261,4 @@ def read_head(request: web.Request, base_path: str) -> Head:
         headers=Headers(request.headers.items()),
         content_length=None if chunked else request.content_length or 0,
         can_trail=can_trail(request),
-    )
-
-
-def _log_failure(request: web.Request, reply: Reply, error: TusError) -> None:
-    """Log what the operator may have to act on; clients' own faults are theirs to read."""
-    level = logging.WARNING if reply.status >= 500 else logging.DEBUG  # noqa: PLR2004
-    logger.log(
-        level,
-        "%s %s: %d %s: %s",
-        request.method,
-        request.path,
-        reply.status,
-        error.code,
-        error.message,
     )

@@ -67,6 +67,11 @@ class StreamBody:
         return None if self._rest else self._then
 
     @property
+    def received(self) -> int:
+        """Give the bytes that arrived so far, as far as they were taken."""
+        return self._taken
+
+    @property
     def last_byte_at(self) -> float:
         """Give the loop time at which the last byte was seen to have arrived."""
         self._notice()

@@ -1,0 +1,171 @@
+"""One line in the log for each request, and its place in the metrics (floor 5).
+
+A request has an id: the one that a client or proxy gave it in `X-Request-ID`, if that is short
+and plain, else one made here. It stands in the answer and in every log record of the request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import secrets
+import time
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from tusserver.account import Account, current_account, open_account
+from tusserver.protocol.messages import Appended, Created, Described
+from tusserver.web.arrival import arrival_of, peer_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+    from typing import TypeAlias
+
+    from aiohttp import web
+
+    from tusserver.account import Arriving
+    from tusserver.errors import TusError
+    from tusserver.measures import Meter
+    from tusserver.ports import RequestInfo
+    from tusserver.protocol.messages import Command, Result
+
+    Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+logger = logging.getLogger("tusserver.access")
+
+REQUEST_ID = "X-Request-ID"
+CLIENT_GONE = 499
+"""Stands for the status of a request whose handler was cancelled: nothing was answered."""
+
+_PLAIN = re.compile(r"[A-Za-z0-9._:/+=@-]{1,64}")
+
+
+def counted(handler: Handler, meter: Meter, *, every_request: bool) -> Handler:
+    """Give a handler which keeps account of each request that it hands to this one.
+
+    Requests are logged when they are over; those that the server answered well only if
+    `every_request` is.
+    """
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        account = Account(
+            request_id=_request_id(request), method=request.method, path=request.rel_url.raw_path
+        )
+        open_account(account)
+        start, status = time.perf_counter(), int(HTTPStatus.INTERNAL_SERVER_ERROR)
+        try:
+            response = await handler(request)
+            status = response.status
+        except asyncio.CancelledError:
+            status = CLIENT_GONE
+            raise
+        finally:
+            seconds = time.perf_counter() - start
+            _count(meter, account, status, seconds)
+            if every_request or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                _log(account, request, status, seconds)
+        return response
+
+    return handle
+
+
+def _request_id(request: web.Request) -> str:
+    given = request.headers.getall(REQUEST_ID, ())
+    if len(given) == 1 and _PLAIN.fullmatch(given[0]) is not None:
+        return given[0]
+    return secrets.token_hex(8)
+
+
+def identified() -> Mapping[str, str]:
+    """Give the header that tells the client the id of its request."""
+    account = current_account()
+    return {} if account is None else {REQUEST_ID: account.request_id}
+
+
+# --- what the handler finds out -----------------------------------------------------------
+
+
+def note_method(method: str) -> None:
+    """Note the method that holds."""
+    if (account := current_account()) is not None:
+        account.method = method
+
+
+def note_body(body: Arriving) -> None:
+    """Note the body of a request that brings upload data."""
+    if (account := current_account()) is not None:
+        account.body = body
+
+
+def note_command(command: Command, request: RequestInfo) -> None:
+    """Note what is asked, and by whom."""
+    if (account := current_account()) is not None:
+        account.owner = request.caller.owner or ""
+        account.upload_id = getattr(command, "upload_id", "")
+
+
+def note_result(result: Result) -> None:
+    """Note what came of it."""
+    if (account := current_account()) is None:
+        return
+    if isinstance(result, Created | Appended | Described):
+        account.upload_id = result.upload.upload_id
+        account.owner = result.upload.owner
+        account.offset_after = result.upload.offset
+
+
+def note_error(error: TusError) -> None:
+    """Note which error is answered."""
+    if (account := current_account()) is not None:
+        account.error, account.reason = error.code, error.message
+
+
+# --- what is made of it -------------------------------------------------------------------
+
+
+def _count(meter: Meter, account: Account, status: int, seconds: float) -> None:
+    meter.request_ended(account.method, status, seconds)
+    if account.error:
+        meter.request_failed(account.error)
+    if account.sent:
+        meter.bytes_sent(account.sent)
+
+
+def _log(account: Account, request: web.Request, status: int, seconds: float) -> None:
+    is_fault = status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    level = logging.WARNING if is_fault else logging.INFO
+    if not logger.isEnabledFor(level):
+        return
+    arrival = arrival_of(request)
+    fields: dict[str, str | int | float] = {
+        "method": account.method,
+        "path": account.path,
+        "status": status,
+        "remote": peer_of(request) if arrival is None else arrival.client,
+        "seconds": round(seconds, 6),
+        **_details(account),
+    }
+    if account.reason and (is_fault or logger.isEnabledFor(logging.DEBUG)):
+        fields["reason"] = account.reason
+    logger.log(
+        level, "%s %s %d", account.method, account.path, status, extra={"tus_fields": fields}
+    )
+
+
+def _details(account: Account) -> dict[str, str | int | float]:
+    """Give what was noted, without what there is not."""
+    found = {
+        "upload": account.upload_id,
+        "owner": account.owner,
+        "error": account.error,
+        "offset_before": account.offset_before,
+        "offset": account.offset_after,
+        "sent": account.sent or None,
+    }
+    body = account.body
+    if body is not None:
+        found["received"] = body.received
+        if account.offset_before is not None and body.end is not None:
+            found["end"] = body.end.value
+    return {name: value for name, value in found.items() if value is not None and value != ""}

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp import web
 
 from tests.auth.credentials import SECRET, access
+from tests.test_docs import blocks
 from tests.test_examples import ROOT, TUS, load
 from tusserver import (
+    AccessRequest,
     Action,
     Caller,
     Forbidden,
@@ -70,6 +73,9 @@ WRONG = {
     "a caller with a line break": Caller(owner="a\nb"),
     "a credential that breaks a header": Caller(credential="a\r\nb"),
     "a credential that breaks a list of parts": Caller(credential="a b"),
+    "a grant, which only signed URLs give": Caller(grant="../x"),
+    "a type that is none": Caller(types=("image",)),
+    "a size below nothing": Caller(max_size=-1),
     "a credential that ends a query": Caller(credential="a#b"),
 }
 
@@ -89,6 +95,20 @@ async def test_an_application_that_takes_too_long_has_failed(caplog):
     with pytest.raises(HookFailed):
         await CallableAuthorizer(authorize, timeout=0.05).authorize(access())
     assert "took longer than 0.05 s" in caplog.text
+
+
+async def test_the_login_of_the_page_about_embedding_does_what_the_page_says():
+    [code] = [b for b in blocks(ROOT / "docs" / "embedding.md", "python") if "authorize" in b]
+    told: dict[str, Any] = {"__name__": "embedding"}
+    exec(compile(code, "embedding.md", "exec", dont_inherit=True), told)  # noqa: S102
+    proving = CallableAuthorizer(told["authorize"])
+    request = replace(access().request, context={told["USER"]: "alice"})
+    caller = await proving.authorize(AccessRequest(action=Action.CREATE, request=request))
+    assert caller == Caller(owner="alice", max_size=100 * 2**20)
+    with pytest.raises(Forbidden):
+        await proving.authorize(AccessRequest(action=Action.TERMINATE, request=request))
+    with pytest.raises(Unauthenticated):
+        await proving.authorize(access())
 
 
 # --- in an application --------------------------------------------------------------------

@@ -9,6 +9,7 @@ import jwt
 import pytest
 
 from tests.auth.credentials import OTHER, SECRET, access, bearing, token
+from tests.test_docs import ROOT, blocks
 from tusserver import Action, Forbidden, Unauthenticated, sign_upload_url
 from tusserver.auth.chain import Chain
 from tusserver.auth.grants import GrantAuthorizer
@@ -130,6 +131,15 @@ def test_what_cannot_be_granted_is_not_signed(options):
 def test_nothing_is_signed_with_a_secret_that_can_be_guessed(secret):
     with pytest.raises(ValueError, match="secret"):
         sign_upload_url(secret, BASE)
+
+
+async def test_the_signed_url_of_the_page_about_security_is_accepted():
+    [code] = blocks(ROOT / "docs" / "secure.md", "python")
+    told: dict[str, str] = {}
+    exec(code, told)  # noqa: S102 - the page's own words
+    secret = code.partition('"')[2].partition('"')[0]
+    caller = await GrantAuthorizer([secret]).authorize(access(uri=told["url"]))
+    assert (caller.owner, caller.max_size, caller.types) == ("alice", 100 * 2**20, ("image/*",))
 
 
 # --- the chain ----------------------------------------------------------------------------

@@ -61,6 +61,7 @@ BAD = {
     "expired": ({"exp": NOW - 60}, "has expired"),
     "without an end": ({"exp": None}, "lacks the claim exp"),
     "with an end that is no number": ({"exp": "later"}, "malformed"),
+    "with an end beyond all times": ({"exp": 10**400}, "claim exp"),
     "with an endless end": ({"exp": float("inf")}, "malformed"),
     "not valid yet": ({"nbf": NOW + 10**6}, "not valid yet"),
     "issued in the future": ({"iat": NOW + 10**6}, "not valid yet"),

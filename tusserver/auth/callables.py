@@ -7,7 +7,7 @@ import logging
 import re
 from typing import TYPE_CHECKING
 
-from tusserver.caller import Caller, is_owner
+from tusserver.caller import Caller, is_media_range, is_owner
 from tusserver.errors import HookFailed, TusError, Unauthenticated
 
 if TYPE_CHECKING:
@@ -69,6 +69,12 @@ def _checked(caller: Caller | None) -> Caller | None:
         raise TypeError(f"authorize gives a Caller or None, not {caller!r}")
     if caller.owner is not None and not is_owner(caller.owner):
         raise ValueError("an owner has at most 256 bytes and no control characters")
+    if caller.grant:
+        raise ValueError("grants come from signed URLs: leave grant empty")
+    if caller.max_size is not None and caller.max_size < 0:
+        raise ValueError("a size is not negative")
+    if not all(map(is_media_range, caller.types)):
+        raise ValueError("types are written as image/png or image/*")
     if _QUERY.fullmatch(caller.credential) is None:
         raise ValueError("a credential is a query string: encode it")
     return caller

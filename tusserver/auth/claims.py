@@ -113,12 +113,16 @@ def decode(read: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
 
 def read_claims(payload: Mapping[str, Any], *, owner_claim: str) -> Claims:
     """Read what a verified token grants. Raises: TokenInvalid."""
+    try:
+        expires_at = float(payload["exp"])
+    except OverflowError:
+        raise TokenInvalid("has a claim exp beyond all times") from None
     return Claims(
         owner=_owner(payload, owner_claim),
         max_size=_max_size(payload.get(MAX_SIZE)),
         verbs=_verbs(payload.get(VERBS)),
         types=_types(payload.get(TYPES)),
-        expires_at=float(payload["exp"]),
+        expires_at=expires_at,
         token_id=str(payload.get("jti", "")),
     )
 

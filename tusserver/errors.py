@@ -370,12 +370,18 @@ class Rejected(TusError):
     code = "rejected"
 
     def __init__(
-        self, status: int, text: str, *, headers: tuple[tuple[str, str], ...] = ()
+        self,
+        status: int,
+        text: str,
+        *,
+        headers: tuple[tuple[str, str], ...] = (),
+        body: str | None = None,
     ) -> None:
-        """Carry the status (400 to 599), one plain sentence and headers to add."""
+        """Carry the status (400 to 599), one plain sentence (or a whole body), and headers."""
         super().__init__(text)
         self.status = status
         self.headers = headers
+        self.body = body
 
 
 class InternalError(TusError):

@@ -1,4 +1,4 @@
-"""What stands in front of the engine and beside it (floor 3): access, quotas, publishing.
+"""What stands in front of the engine and beside it (floor 3): access, quotas, publishing, events.
 
 Like `ports`, nothing here runs, but for the parts that do nothing at all.
 """
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from tusserver.body import Body
     from tusserver.caller import Caller
-    from tusserver.ports import RequestInfo
+    from tusserver.ports import Decision, Event, EventKind, RequestInfo
     from tusserver.upload import Upload, UploadId
 
 # --- authorisation ------------------------------------------------------------------------
@@ -200,3 +200,75 @@ class Publisher(Protocol):
 
         Raises: StorageFault (tried again later).
         """
+
+
+# --- events that must arrive --------------------------------------------------------------
+
+
+class Outbox(Protocol):
+    """Keeps what happened until every receiver has taken it, over crashes, in order per upload.
+
+    What may yet fail is noted first and confirmed afterwards. If neither comes, because the
+    process died, the records tell whether it happened.
+    """
+
+    def wants(self, kind: EventKind) -> bool:
+        """Tell whether anybody is told of this."""
+
+    async def open(self, stop: Callable[[UploadId, Decision], Awaitable[bool]]) -> None:
+        """Begin to deliver; the store is open already. Raises: ConfigError, StorageFault.
+
+        `stop` ends an upload that a receiver stopped; it gives True once there is nothing left
+        to stop, and is called again until then.
+        """
+
+    async def close(self) -> None:
+        """Write down what is noted, and let go; what was not delivered is after the next start."""
+
+    async def intend(self, event: Event) -> None:
+        """Note durably what is about to happen. Raises: StorageFull, StorageFault."""
+
+    def confirm(self, event: Event) -> None:
+        """Say that what was noted has happened; never waits."""
+
+    def doubt(self, event: Event) -> None:
+        """Say that the records must tell whether what was noted has happened; never waits."""
+
+    async def put(self, event: Event) -> None:
+        """Keep durably what has happened; the same event again is no other one.
+
+        Raises: StorageFull, StorageFault.
+        """
+
+    def progress(self, event: Event) -> None:
+        """Tell how far an upload is: only the newest counts. Never waits."""
+
+
+class NoOutbox:
+    """An outbox for which nobody listens."""
+
+    def wants(self, kind: EventKind) -> bool:
+        """Want nothing."""
+        del kind
+        return False
+
+    async def open(self, stop: Callable[[UploadId, Decision], Awaitable[bool]]) -> None:
+        """Do nothing."""
+
+    async def close(self) -> None:
+        """Do nothing."""
+
+    async def intend(self, event: Event) -> None:
+        """Do nothing."""
+
+    def confirm(self, event: Event) -> None:
+        """Do nothing."""
+
+    def doubt(self, event: Event) -> None:
+        """Do nothing."""
+
+    async def put(self, event: Event) -> None:
+        """Do nothing."""
+
+    def progress(self, event: Event) -> None:
+        """Do nothing."""

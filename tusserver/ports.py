@@ -392,7 +392,7 @@ class Decision:
     headers: Mapping[str, str] = field(default_factory=dict)
     """Headers to add to the answer, also of a refusal."""
     body: str | None = None
-    """The text of the answer, where it has none of its own; of a refusal, in the sentence's place."""
+    """The text of the answer; of a refusal, in the place of the sentence."""
     upload_id: UploadId | None = None
     """pre-create: the id of the new upload instead of a random one."""
 

@@ -68,13 +68,16 @@ def build_engine(
     state = LocalState(storage) if kind == LOCAL else RedisState(settings.state)
     authorizer = authorizer or build_authorizer(settings, authorize)
     quota = build_quota(settings, guarded=authorizer is not None)
+    records = Records(storage, state, note=quota.note)
+    joined_hooks, outbox = build_hooks(settings, hooks, storage=storage, records=records)
     works = {*EXTENSIONS, DOWNLOAD} - set(settings.disable)
     parts = EngineParts(
         storage=storage,
         state=state,
-        records=Records(storage, state, note=quota.note),
+        records=records,
         mailbox=mailbox,
-        hooks=build_hooks(settings, hooks),
+        hooks=joined_hooks,
+        outbox=outbox,
         clock=SystemClock(),
         limits=settings.limits(),
         authorizer=authorizer,

@@ -148,7 +148,7 @@ class Appender:
         try:
             return await self._receiver.receive(intake)
         except ReceiveFailed as failed:
-            if isinstance(failed.error, TypeRefused):
+            if isinstance(failed.error, TypeRefused) or failed.error is work.refusal:
                 await self._remover.discard(work, lease, failed.record, request)
             raise failed.error from failed
 

@@ -258,16 +258,21 @@ class Checkpoints:
 
     def _tell_received(self) -> None:
         hooks, now = self._parts.hooks, self._loop.time()
+        if self._parts.outbox.wants(EventKind.POST_RECEIVE):
+            self._parts.outbox.progress(self._received())
         if self._telling or not hooks.wants(EventKind.POST_RECEIVE):
             return
         if now - self._told_at < RECEIVE_EVENT_SECONDS:
             return
         self._told_at = now
+        self._telling = True
+        told = hooks.after(self._received())
+        self._parts.crew.start_job(told, name="post-receive hook", then=self._told)
+
+    def _received(self) -> Event:
         upload = self.record
         event_id = f"{upload.upload_id}-{upload.version}"
-        event = Event(EventKind.POST_RECEIVE, upload, event_id, self._request)
-        self._telling = True
-        self._parts.crew.start_job(hooks.after(event), name="post-receive hook", then=self._told)
+        return Event(EventKind.POST_RECEIVE, upload, event_id, self._request)
 
     def _told(self) -> None:
         self._telling = False

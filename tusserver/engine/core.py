@@ -25,6 +25,7 @@ from tusserver.engine.idle import IdleSync
 from tusserver.engine.lost import Lost
 from tusserver.engine.receive import Receiver
 from tusserver.engine.remove import Remover
+from tusserver.engine.stopping import Stopper
 from tusserver.engine.sweeper import Sweeper
 from tusserver.engine.takeover import Takeover
 from tusserver.errors import ShuttingDown, TusError
@@ -68,6 +69,7 @@ class UploadEngine:
         self._takeover = Takeover(parts)
         self._events = Events(parts)
         self._remover = Remover(parts, self._takeover, self._events)
+        self._stopper = Stopper(parts, self._takeover, self._remover)
         finisher = Finisher(parts, self._events)
         concatenation = Concatenation(
             parts,
@@ -119,6 +121,7 @@ class UploadEngine:
             await self.parts.mailbox.open()
             await self.parts.state.attach(self.parts.storage.store_id)
             await self.parts.quota.open()
+            await self.parts.outbox.open(self._stopper.stop)
         except BaseException:
             await self.close()
             raise
@@ -155,6 +158,7 @@ class UploadEngine:
                     await chore
             await self.parts.crew.drain(timeout=STOP_SECONDS)
             await self._idle.sync_everything()
+            await self.parts.outbox.close()
             await self.parts.quota.close()
 
     # --- verbs ---------------------------------------------------------------------------

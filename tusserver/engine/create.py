@@ -16,13 +16,14 @@ from tusserver.errors import (
     HeaderInvalid,
     LengthExceeded,
     MaxSizeExceeded,
+    Rejected,
     StateUnavailable,
     TusError,
     TypeRefused,
 )
 from tusserver.ports import Decision, Event, EventKind
 from tusserver.protocol.headers import format_metadata
-from tusserver.protocol.messages import Created
+from tusserver.protocol.messages import Created, Extras
 from tusserver.protocol.rules import check_create, expires_at, limits_of
 from tusserver.upload import Kind, Status, Upload, new_upload_id
 
@@ -86,6 +87,7 @@ class Creator:
         async def admit(admitted: Upload) -> None:
             await self._granted.admit(admitted, caller, request)
             await self._parts.quota.admit(admitted)
+            await self._events.intend(EventKind.POST_CREATE, admitted, request)
 
         try:
             if command.parts:
@@ -100,12 +102,16 @@ class Creator:
         except BaseException:
             # Nothing came of it that would count.
             self._parts.quota.note(replace(upload, status=Status.REMOVED))
+            self._events.doubtful(EventKind.POST_CREATE, upload, request)
             await self._granted.give_back(upload)
             raise
         self._parts.meter.upload_created(created.upload.kind)
-        self._events.tell(EventKind.POST_CREATE, created.upload, request)
-        headers = {**decision.headers, **created.extras.headers}
-        return replace(created, extras=replace(created.extras, headers=headers))
+        self._events.happened(EventKind.POST_CREATE, created.upload, request)
+        extras = Extras(
+            headers={**decision.headers, **created.extras.headers},
+            body=created.extras.body or decision.body,
+        )
+        return replace(created, extras=extras)
 
     async def _new_upload(
         self, command: Create, caller: Caller, request: RequestInfo | None
@@ -134,6 +140,10 @@ class Creator:
         decision = accepted(await parts.hooks.before(event))
         if decision.metadata is not None:
             upload = replace(upload, metadata=format_metadata(decision.metadata))
+        if decision.upload_id is not None:
+            upload = replace(upload, upload_id=decision.upload_id)
+            if (await parts.records.load(upload.upload_id))[0] is not None:
+                raise Rejected(409, "There is an upload with the id that the application gave.")
         return upload, decision
 
     async def _create_single(

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from tusserver.errors import HookFailed, TusError, UploadLocked
+from tusserver.errors import HookFailed, StorageFault, StorageFull, TusError, UploadLocked
 from tusserver.ports import Event, EventKind
 from tusserver.upload import EventState
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from tusserver.engine.parts import EngineParts
     from tusserver.ports import Holder, RequestInfo
     from tusserver.upload import Upload, UploadId
@@ -40,28 +43,79 @@ class Events:
         """Tell of something that need not arrive: once, failures are logged."""
         hooks = self._parts.hooks
         if hooks.wants(kind):
-            event = Event(kind, upload, f"{upload.upload_id}-{kind.value}", request)
+            event = _event(kind, upload, request)
             self._parts.crew.start_job(hooks.after(event), name=f"{kind.value} hook")
 
-    def deliver_soon(self, upload: Upload) -> None:
+    async def intend(self, kind: EventKind, upload: Upload, request: RequestInfo | None) -> None:
+        """Note durably, for receivers, what is about to happen.
+
+        `happened` or `doubtful` follows. Raises: StorageFull, StorageFault.
+        """
+        if self._parts.outbox.wants(kind):
+            await self._parts.outbox.intend(_event(kind, upload, request))
+
+    def happened(self, kind: EventKind, upload: Upload, request: RequestInfo | None) -> None:
+        """Tell of what was intended."""
+        self.tell(kind, upload, request)
+        if self._parts.outbox.wants(kind):
+            self._parts.outbox.confirm(_event(kind, upload, request))
+
+    def doubtful(self, kind: EventKind, upload: Upload, request: RequestInfo | None) -> None:
+        """Say that something came in between: the records tell whether it happened."""
+        if self._parts.outbox.wants(kind):
+            self._parts.outbox.doubt(_event(kind, upload, request))
+
+    @asynccontextmanager
+    async def about(
+        self, kind: EventKind, upload: Upload, request: RequestInfo | None
+    ) -> AsyncIterator[None]:
+        """Tell of what the block does, once it is done. Raises what `intend` raises."""
+        await self.intend(kind, upload, request)
+        try:
+            yield
+        except BaseException:
+            self.doubtful(kind, upload, request)
+            raise
+        self.happened(kind, upload, request)
+
+    async def secure(self, upload: Upload) -> None:
+        """Give a pending finish event to the outbox, before its record goes.
+
+        Raises: StorageFull, StorageFault.
+        """
+        is_pending = upload.event is EventState.PENDING
+        if is_pending and self._parts.outbox.wants(EventKind.POST_FINISH):
+            await self._keep(upload, None)
+
+    def deliver_soon(self, upload: Upload, request: RequestInfo | None = None) -> None:
         """Deliver a pending finish event, trying again until it was taken."""
         if upload.event is not EventState.PENDING or upload.upload_id in self._delivering:
             return
-        if not self._parts.hooks.wants(EventKind.POST_FINISH):
+        if not self._parts.wants(EventKind.POST_FINISH):
             return  # It waits for a process that has a listener.
         if len(self._delivering) >= MAX_WAITING or self._closing.is_set():
             return
         self._delivering.add(upload.upload_id)
-        self._parts.crew.start_job(self._deliver(upload), name=f"finish of {upload.upload_id}")
+        work = self._deliver(upload, request)
+        self._parts.crew.start_job(work, name=f"finish of {upload.upload_id}")
 
-    async def _deliver(self, upload: Upload) -> None:
-        event = Event(EventKind.POST_FINISH, upload, upload.event_id)
+    async def _keep(self, upload: Upload, request: RequestInfo | None) -> Event:
+        """Give the finish event its final form, and to the outbox."""
+        # Before the finish event goes out: publish.
+        event = Event(EventKind.POST_FINISH, upload, upload.event_id, request)
+        if self._parts.outbox.wants(EventKind.POST_FINISH):
+            await self._parts.outbox.put(event)
+        return event
+
+    async def _deliver(self, upload: Upload, request: RequestInfo | None) -> None:
+        event: Event | None = None
         pause = RETRY_FIRST
         try:
             while not self._closing.is_set():
                 try:
+                    event = event or await self._keep(upload, request)
                     await self._parts.hooks.after(event)
-                except HookFailed as error:
+                except (HookFailed, StorageFault, StorageFull) as error:
                     logger.warning(
                         "upload %s: post-finish failed, next try in %.0f s: %s",
                         upload.upload_id,
@@ -106,6 +160,11 @@ class Events:
     def close(self) -> None:
         """Stop trying; what is pending is told after the next start."""
         self._closing.set()
+
+
+def _event(kind: EventKind, upload: Upload, request: RequestInfo | None) -> Event:
+    """Make an event that comes but once in an upload's life."""
+    return Event(kind, upload, f"{upload.upload_id}-{kind.value}", request)
 
 
 async def _wait(_holder: Holder | None) -> None:

@@ -66,7 +66,7 @@ class Finisher:
                 await checkpoints.fall_back()
                 raise
         upload = self._finished(checkpoints, length)
-        await self.commit(lease, upload)
+        await self.commit(lease, upload, request)
         checkpoints.record = upload
         return Appended(upload=upload, extras=Extras(headers=decision.headers, body=decision.body))
 
@@ -86,24 +86,26 @@ class Finisher:
             limits=limits or parts.limits,
         )
 
-    async def commit(self, lease: Lease, upload: Upload) -> None:
+    async def commit(
+        self, lease: Lease, upload: Upload, request: RequestInfo | None = None
+    ) -> None:
         """Commit a finished upload and set off what follows from it."""
         parts = self._parts
         try:
             await parts.records.commit(lease, upload, sync=parts.syncs)
         except StateUnavailable:
             # The ledger has it, durably: it is finished, whatever the state store knows.
-            self._follow_up(upload)
+            self._follow_up(upload, request)
             raise
-        self._follow_up(upload)
+        self._follow_up(upload, request)
 
-    def _follow_up(self, upload: Upload) -> None:
+    def _follow_up(self, upload: Upload, request: RequestInfo | None) -> None:
         self._parts.meter.upload_finished(upload.kind)
         if upload.kind is Kind.PARTIAL:
             if self.concatenation is not None:
                 self.concatenation.part_finished(upload.upload_id)
         else:
-            self._events.deliver_soon(upload)
+            self._events.deliver_soon(upload, request)
 
     async def consent(
         self,
@@ -135,5 +137,6 @@ def accepted(decision: Decision) -> Decision:
     """Give a decision that goes on; raise Rejected for one that does not."""
     if decision.reject is not None:
         status, text = decision.reject
-        raise Rejected(status, text, headers=tuple(decision.headers.items()))
+        headers = tuple(decision.headers.items())
+        raise Rejected(status, text, headers=headers, body=decision.body)
     return decision

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tusserver.engine.crew import Crew
 from tusserver.engine.kinds import Kinds
 from tusserver.engine.work import Slots
-from tusserver.gates import NoQuota
+from tusserver.gates import NoOutbox, NoQuota
 from tusserver.measures import NO_METER
 from tusserver.options import WebOptions
 from tusserver.ports import EventKind
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from tusserver.engine.records import Records
-    from tusserver.gates import Authorizer, GrantBook, Publisher, Quota
+    from tusserver.gates import Authorizer, GrantBook, Outbox, Publisher, Quota
     from tusserver.measures import Meter
     from tusserver.ports import Clock, Hooks, Mailbox, StateStore, Storage
     from tusserver.upload import Upload
@@ -46,6 +46,7 @@ class EngineParts:
     """What signed upload URLs made; None: there are none."""
     kinds: Kinds = field(default_factory=Kinds)
     publisher: Publisher | None = None
+    outbox: Outbox = field(default_factory=NoOutbox)
     meter: Meter = NO_METER
     crew: Crew = field(default_factory=Crew)
     slots: Slots = field(default_factory=Slots)
@@ -68,4 +69,8 @@ class EngineParts:
 
     def wants_finish_event(self, upload: Upload) -> bool:
         """Tell whether the finish of this upload is an event (not for parts: CAT-19)."""
-        return upload.kind is not Kind.PARTIAL and self.hooks.wants(EventKind.POST_FINISH)
+        return upload.kind is not Kind.PARTIAL and self.wants(EventKind.POST_FINISH)
+
+    def wants(self, kind: EventKind) -> bool:
+        """Tell whether the application or a receiver is to be told of something."""
+        return self.hooks.wants(kind) or self.outbox.wants(kind)

@@ -143,7 +143,7 @@ class Receiver:
         except TusError as error:
             failure = error
         await checkpoints.settle()
-        return checkpoints.error or failure or _failure(intake.body)
+        return checkpoints.error or intake.work.refusal or failure or _failure(intake.body)
 
     async def _conclude(
         self,

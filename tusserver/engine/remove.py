@@ -61,9 +61,10 @@ class Remover:
     ) -> None:
         """Remove an upload for a request, and tell of it. Holds the lease, as `erase` does."""
         work.phase = Phase.FINISHING
-        await self.erase(lease, upload)
+        await self._events.secure(upload)  # the finish is told before the end
+        async with self._events.about(EventKind.POST_TERMINATE, upload, request):
+            await self.erase(lease, upload)
         self._parts.meter.upload_terminated(upload.kind)
-        self._events.tell(EventKind.POST_TERMINATE, upload, request)
 
     async def erase(self, lease: Lease | None, upload: Upload) -> None:
         """Remove an upload whatever its state. Holds the lease, which is gone afterwards.
@@ -72,6 +73,7 @@ class Remover:
         if somebody else makes it.
         """
         parts = self._parts
+        await self._events.secure(upload)
         ends_grant = upload.is_complete and upload.kind is not Kind.PARTIAL
         if ends_grant:
             await self._note_use(upload)

@@ -19,6 +19,7 @@ from tusserver.errors import AppendSuperseded, UploadLocked
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
+    from tusserver.errors import TusError
     from tusserver.upload import UploadId
 
 LET_GO = 2.0
@@ -53,6 +54,8 @@ class Work:
         self.phase = Phase.STARTING
         self.stopped: BodyEnd | None = None
         self.superseded = False
+        self.refusal: TusError | None = None
+        """Why the application had it stopped: the answer to its client."""
         self.progress: LiveAppend | None = None
         self._gone = asyncio.Event()
         self._begun = asyncio.Event()
@@ -75,6 +78,11 @@ class Work:
             self.stopped = why
             if self._on_stop is not None:
                 self._on_stop(why)
+
+    def refuse(self, why: TusError) -> None:
+        """Have the work end because the application says so, with this for its client."""
+        self.refusal = self.refusal or why
+        self.stop(BodyEnd.REFUSED)
 
     def begin(self, progress: LiveAppend) -> None:
         """Say that bytes are being received; from now on others may ask for the progress."""

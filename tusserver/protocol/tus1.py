@@ -219,13 +219,18 @@ class Tus1:
             fields.append(("Retry-After", str(retry_after)))
         if method in {"HEAD", "GET"}:
             fields.append(("Cache-Control", "no-store"))
+        added = error.headers if isinstance(error, Rejected) else ()
+        body = error.body if isinstance(error, Rejected) else None
         if method != "HEAD":
-            fields.append(("Content-Type", "text/plain; charset=utf-8"))
+            typed = body is not None and any(name.lower() == "content-type" for name, _ in added)
+            if not typed:
+                fields.append(("Content-Type", "text/plain; charset=utf-8"))
+            body = f"{error.code}: {error.message}\n" if body is None else body
         return Reply(
             status=status,
             reason=reason or None,
-            headers=_with_added(fields, error.headers if isinstance(error, Rejected) else ()),
-            body="" if method == "HEAD" else f"{error.code}: {error.message}\n",
+            headers=_with_added(fields, added),
+            body="" if method == "HEAD" else body or "",
             close=error.close,
         )
 

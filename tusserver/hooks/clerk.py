@@ -1,0 +1,173 @@
+"""The one thread that reads and writes the events of a process (floor 4).
+
+What is asked for at the same time shares a transaction, and its sync.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+import threading
+from dataclasses import dataclass
+from functools import partial
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from tusserver.errors import StorageFault, StorageFull, TusError
+from tusserver.hooks.shelf import Shelf, ShelfDamaged
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+
+BATCH = 256
+"""Steps that share a transaction at most."""
+WAITING = 2000
+"""Steps that wait at the same time; further ones wait for a place."""
+FULL = 13
+"""SQLITE_FULL: the disk, or the quota, is full."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    work: Callable[[Shelf], object]
+    sync: bool
+    done: asyncio.Future[Any] | None
+
+
+class Clerk:
+    """Does steps with the shelf, in the order in which they were asked for."""
+
+    def __init__(self, path: Path, *, targets: int, syncs: bool) -> None:
+        """Use the file at `path`; without `syncs` nothing is ever synced."""
+        self._path = path
+        self._targets = targets
+        self._syncs = syncs
+        self._steps: SimpleQueue[_Step | None] = SimpleQueue()
+        self._places = asyncio.Semaphore(WAITING)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+
+    async def open(self) -> None:
+        """Open the file and begin. Raises: StorageFault, StorageFull."""
+        loop = self._loop = asyncio.get_running_loop()
+        opened: asyncio.Future[None] = loop.create_future()
+        self._thread = threading.Thread(
+            target=self._run, args=(opened,), name="outbox", daemon=True
+        )
+        self._thread.start()
+        try:
+            await opened
+        except BaseException:
+            self._thread = None
+            raise
+
+    async def close(self) -> None:
+        """Do what was asked for, then close the file."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            self._steps.put(None)
+            await asyncio.to_thread(thread.join)
+
+    async def do(self, work: Callable[[Shelf], _T], *, sync: bool = False) -> _T:
+        """Do a step; with `sync` it is on the disk when this returns.
+
+        It is done also when this is cancelled. Raises: StorageFull, StorageFault.
+        """
+        if self._loop is None or self._thread is None:
+            raise StorageFault
+        async with self._places:
+            done: asyncio.Future[_T] = self._loop.create_future()
+            self._steps.put(_Step(work, sync and self._syncs, done))
+            return await done
+
+    def note(self, work: Callable[[Shelf], object]) -> None:
+        """Do a step some time soon, after all that was asked for before; a failure is logged."""
+        self._steps.put(_Step(work, sync=False, done=None))
+
+    # --- in the thread
+
+    def _run(self, opened: asyncio.Future[None]) -> None:
+        try:
+            shelf = Shelf(self._path, targets=self._targets)
+        except (sqlite3.Error, ShelfDamaged) as error:
+            self._tell(opened, error=self._explain(error))
+            return
+        self._tell(opened)
+        try:
+            while self._do_batch(shelf, self._next()):
+                pass
+        finally:
+            shelf.close()
+
+    def _next(self) -> list[_Step | None]:
+        steps = [self._steps.get()]
+        while len(steps) < BATCH and steps[-1] is not None:
+            try:
+                steps.append(self._steps.get_nowait())
+            except Empty:
+                break
+        return steps
+
+    def _do_batch(self, shelf: Shelf, taken: list[_Step | None]) -> bool:
+        """Do steps together, or one by one if one of them fails; tell whether to go on."""
+        steps = [step for step in taken if step is not None]
+        try:
+            self._do(shelf, steps)
+        except Exception as error:  # noqa: BLE001 - it is for whoever waits for the step
+            if len(steps) == 1:
+                self._fail(steps[0], error)
+            else:
+                for step in steps:
+                    self._do_batch(shelf, [step])
+        return None not in taken
+
+    def _do(self, shelf: Shelf, steps: list[_Step]) -> None:
+        works = [partial(step.work, shelf) for step in steps]
+        results = shelf.batch(works, sync=any(step.sync for step in steps)) if works else []
+        for step, result in zip(steps, results, strict=True):
+            self._tell(step.done, result)
+
+    def _fail(self, step: _Step, error: Exception) -> None:
+        explained = self._explain(error)
+        if step.done is not None:
+            self._tell(step.done, error=explained)
+
+    def _explain(self, error: Exception) -> TusError:
+        """Give our error for SQLite's, and log what to do about it."""
+        if isinstance(error, sqlite3.Error):
+            if error.sqlite_errorcode == FULL:
+                logger.warning("no space for events in %s: free some", self._path)
+                return StorageFull()
+            name = error.sqlite_errorname
+            remedy = "check the disk and who may write there; move the file away if it is damaged"
+            logger.error(
+                "events cannot be kept in %s (%s: %s): %s", self._path, name, error, remedy
+            )
+        else:
+            logger.error("events cannot be kept in %s", self._path, exc_info=error)
+        return StorageFault()
+
+    def _tell(
+        self,
+        done: asyncio.Future[Any] | None,
+        result: object = None,
+        *,
+        error: TusError | None = None,
+    ) -> None:
+        if done is not None and self._loop is not None:
+            self._loop.call_soon_threadsafe(_settle, done, result, error)
+
+
+def _settle(done: asyncio.Future[Any], result: object, error: TusError | None) -> None:
+    if done.done():
+        return
+    if error is None:
+        done.set_result(result)
+    else:
+        done.set_exception(error)

@@ -7,6 +7,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import jwt
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.auth.credentials import OTHER, SECRET, access, bearing, token
 from tests.test_docs import ROOT, blocks
@@ -87,6 +89,18 @@ async def test_a_bad_grant_proves_nothing_and_says_why(url, reason):
     with pytest.raises(Unauthenticated, match=reason) as caught:
         await GRANTS.authorize(access(uri=url))
     assert "eyJ" not in caught.value.message + caught.value.challenge
+
+
+@given(
+    uri=st.one_of(
+        st.text(), st.text().map("//[x?grant={}&grant=".format), st.text().map("/?grant=".__add__)
+    )
+)
+async def test_no_url_at_all_breaks_the_look_at_it(uri):
+    asked = access(uri=uri)
+    if GRANTS.carries(asked):
+        with pytest.raises(Unauthenticated):
+            await GRANTS.authorize(asked)
 
 
 async def test_two_grants_in_one_url_are_refused():

@@ -8,6 +8,8 @@ import time
 
 import jwt
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.auth.credentials import EC, ED, OTHER, RSA, SECRET, access, bearing, pem, token
 from tusserver.auth.jwks import FixedKey, VerifyingKey, secret_key
@@ -121,6 +123,26 @@ async def test_a_forged_or_malformed_token_proves_nothing(text):
     error = await refusal(text)
     assert "invalid_token" in error.challenge
     assert not text or text not in error.message
+
+
+_PARTS = st.one_of(
+    st.text(max_size=40),
+    st.recursive(
+        st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5)),
+        lambda inner: st.dictionaries(st.sampled_from(["alg", "kid", "crit", "b64", "exp"]), inner),
+        max_leaves=5,
+    ).map(encoded),
+    st.sampled_from(token().split(".")),
+)
+
+
+@given(parts=st.lists(_PARTS, max_size=4))
+async def test_no_credential_at_all_breaks_the_look_at_it(parts):
+    try:
+        caller = await authorizer().authorize(bearing(".".join(parts)))
+    except Unauthenticated:
+        return
+    assert caller == Caller(owner="alice")  # put together of a good token's parts
 
 
 async def test_a_public_key_is_no_shared_secret():

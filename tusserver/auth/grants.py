@@ -138,6 +138,6 @@ class GrantAuthorizer:
 
 def _grants(access: AccessRequest) -> list[str]:
     """Give the grants in the query of a URL."""
-    query = urlsplit(access.request.uri).query
+    query = access.request.uri.partition("?")[2]
     pairs = parse_qsl(query, keep_blank_values=True)
     return [value for name, value in pairs if name == PARAMETER]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -135,7 +136,10 @@ def test_parts_are_joined_to_the_one_upload(sign: Sign):
     target = tus.target(answer.get("Location"))
     assert tus.content(target) == b"abcdef"
     assert "grant" not in (tus.head(target).get("Upload-Concat") or "")
-    assert final_of(tus, parts).status == 403
+    # The answer may have been lost: the same again is the same upload.
+    again = final_of(tus, parts)
+    assert (again.status, again.get("Location")) == (201, answer.get("Location"))
+    assert final_of(tus, parts[::-1]).status == 403
     assert tus.post({"Upload-Length": "1", **PARTIAL}).status == 403
 
 
@@ -173,6 +177,32 @@ def test_parts_that_a_waiting_final_needs_are_not_taken_from_it(sign: Sign):
     assert (answer.status, answer.code) == (413, "quota_exceeded")
     assert tus.patch(part, 0, b"abcdef").status == 204
     assert eventually(lambda: tus.get(waiting).status == 200)
+
+
+def test_a_creation_that_a_crash_broke_off_holds_the_url_for_a_minute_only(guarded, sign: Sign):
+    tus = sign(max_size=5)
+    target = tus.create(5)
+    book = guarded.upload_dir / ".tusserver" / "grants"
+    page = max(book.iterdir(), key=lambda path: path.stat().st_mtime_ns)
+    read = json.loads(page.read_text())
+    [[upload_id, *_]] = read["uploads"]
+    assert upload_id in target
+    for age, status in ((5.0, 423), (61.0, 201)):
+        read["uploads"] = [["0" * 32, "single", 5, time.time() - age]]
+        page.write_text(json.dumps(read))
+        answer = tus.post({"Upload-Length": "5"})
+        assert answer.status == status
+    assert answer.get("Location")
+
+
+def test_a_creation_that_fails_takes_nothing_of_the_url(sign: Sign, stored):
+    tus, before = sign(max_size=5), stored()
+    wrong = {"Upload-Checksum": "sha1 AAAAAAAAAAAAAAAAAAAAAAAAAAA="}
+    for _ in range(3):
+        answer = tus.post({"Upload-Length": "5", **TYPED, **wrong}, b"hello")
+        assert answer.status == 460
+    assert stored() == before
+    assert tus.content(tus.upload(b"hello")) == b"hello"
 
 
 # --- several processes --------------------------------------------------------------------

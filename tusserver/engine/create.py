@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from tusserver.body import BodyEnd, NoBody
 from tusserver.caller import EVERYONE
 from tusserver.engine.finish import accepted
+from tusserver.engine.granted import AlreadyMade
 from tusserver.engine.receive import Intake, ReceiveFailed
 from tusserver.engine.work import Work
 from tusserver.errors import (
@@ -99,6 +100,8 @@ class Creator:
                 created = await self._create_single(
                     command, upload, body, proceed=proceed, request=request
                 )
+        except AlreadyMade as made:
+            return Created(upload=made.upload, extras=Extras(headers=decision.headers))
         except BaseException:
             # Nothing came of it that would count.
             self._parts.quota.note(replace(upload, status=Status.REMOVED))

@@ -19,6 +19,7 @@ from tusserver.protocol.rules import is_expired, limits_of
 from tusserver.upload import Kind, Status
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime
 
     from tusserver.caller import Caller
@@ -39,6 +40,15 @@ AT_ONCE = 32
 USED = "This upload URL was used: the upload that it was for is complete."
 
 
+class AlreadyMade(Exception):
+    """A final upload of the same parts is complete: the answer that told of it was lost."""
+
+    def __init__(self, upload: Upload) -> None:
+        """Carry the upload that is there."""
+        super().__init__(upload.upload_id)
+        self.upload = upload
+
+
 class Granted:
     """Keeps the creations of each signed URL within what it is for."""
 
@@ -51,8 +61,9 @@ class Granted:
     async def admit(self, upload: Upload, caller: Caller, request: RequestInfo | None) -> None:
         """Enter a new upload into its grant's page, and remove what it takes the place of.
 
-        Raises: Forbidden (the grant was used), UploadLocked (another creation is just being
-        served), QuotaExceeded (parts that cannot be removed), StorageFault.
+        Raises: Forbidden (the grant was used), AlreadyMade (by this very request, sent again),
+        UploadLocked (another creation is just being served), QuotaExceeded (parts that cannot be
+        removed), StorageFault.
         """
         book = self._parts.grants
         if book is None or not upload.grant:
@@ -62,9 +73,9 @@ class Granted:
         async with book.page(upload.grant) as page:
             page.ends = caller.grant_ends
             records, unmade = await self._records(page)
-            if page.used or any(_is_the_one(record) for record in records.values()):
-                page.used = True
-                raise Forbidden(USED)
+            page.used = page.used or any(map(_is_the_one, records.values()))
+            if page.used:
+                raise _refusal(upload, records.values())
             page.entries = [
                 entry
                 for entry in page.entries
@@ -129,6 +140,15 @@ def _is_alive(record: Upload, now: datetime) -> bool:
 def _is_the_one(record: Upload) -> bool:
     """Tell whether an upload is what its grant was for."""
     return record.is_complete and record.kind is not Kind.PARTIAL
+
+
+def _refusal(new: Upload, records: Iterable[Upload]) -> Exception:
+    """Say why nothing more is made; parts are named by their ids, so the same ones are the same."""
+    if new.kind is Kind.FINAL:
+        for record in records:
+            if _is_the_one(record) and record.parts == new.parts:
+                return AlreadyMade(record)
+    return Forbidden(USED)
 
 
 def _superseded(

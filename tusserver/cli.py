@@ -7,19 +7,20 @@ with one line on stderr. Log records go to stderr as well, what is asked for to 
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import sys
-import time
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from tusserver.commands.adopt import ADOPT
+from tusserver.commands.check import CHECK
+from tusserver.commands.events import EVENTS, RESEND
 from tusserver.commands.serve import SERVE
 from tusserver.commands.settings import SETTINGS
 from tusserver.commands.sign import SIGN
 from tusserver.config import Settings, flag_of, flag_parser, load_command
 from tusserver.errors import ConfigError, StateUnavailable, TusError
+from tusserver.logs import start_logging
 
 if TYPE_CHECKING:
     import argparse
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
 
     from tusserver.commands.command import Command
 
-COMMANDS = {command.name: command for command in (SERVE, ADOPT, SETTINGS, SIGN)}
+COMMANDS = {
+    command.name: command for command in (SERVE, ADOPT, CHECK, SETTINGS, SIGN, EVENTS, RESEND)
+}
 """The commands, in the order in which `--help` lists them."""
 
 WRONG_SETTING = 2
@@ -59,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         settings, arguments = load_command(words, os.environ, declare=command.declare)
     except ConfigError as error:
         return complain(_line(error), status=WRONG_SETTING)
-    logging.getLogger().setLevel(settings.log_level.upper())
+    start_logging(settings.log_level, settings.log_format)
     return run(command, settings, arguments)
 
 
@@ -139,17 +142,6 @@ def explain_storage(error: TusError, settings: Settings) -> str:
         f"{settings.upload_dir.absolute()} cannot be used ({reason}): make it a directory that "
         "this user can write, or choose another --upload-dir"
     )
-
-
-def start_logging() -> None:
-    """Send log records to stderr: time in UTC, level, logger, message."""
-    formatter = logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s")
-    formatter.converter = time.gmtime
-    formatter.default_time_format = "%Y-%m-%dT%H:%M:%S"
-    formatter.default_msec_format = "%s.%03dZ"
-    handler = logging.StreamHandler()
-    handler.setFormatter(formatter)
-    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
 
 
 def complain(text: str, *, status: int = 1) -> int:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 OK = "ok"
 """The outcome of what went as it should."""
 FAILED = "failed"
+REJECTED = "rejected"
+"""The outcome of a hook that did not let a request go on."""
 
 
 class Receiving(Protocol):

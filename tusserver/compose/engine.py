@@ -14,6 +14,8 @@ from tusserver.compose.quota import build_quota
 from tusserver.engine.core import UploadEngine
 from tusserver.engine.parts import EngineParts
 from tusserver.engine.records import Records
+from tusserver.hooks.counted import CountedHooks
+from tusserver.measures import NO_METER
 from tusserver.options import WebOptions
 from tusserver.state.local import LocalState
 from tusserver.state.redis import RedisState
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from tusserver.auth.callables import Authorize
     from tusserver.config import Settings
     from tusserver.gates import Authorizer
+    from tusserver.measures import Meter
     from tusserver.ports import Hooks, StateStore
 
 REDIS = "redis"
@@ -52,23 +55,30 @@ def build_engine(
     *,
     authorize: Authorize | None = None,
     authorizer: Authorizer | None = None,
+    meter: Meter | None = None,
 ) -> UploadEngine:
     """Put an engine together from settings; it opens its store when it is started.
 
     `hooks` are called beside those of the settings. `authorize` is asked about requests that no
     credential of the settings proves; an `authorizer` decides in the place of all of that.
+    A `meter` is told what happens, such as `tusserver.metrics.PrometheusMeter`.
     """
     directory = Path(settings.upload_dir)
     mailbox = DatagramMailbox(directory)
     kind = LOCAL if settings.state == LOCAL else REDIS
+    counts = NO_METER if meter is None else meter
     storage = LocalStorage(
-        directory, reserve=settings.reserve, state_kind=kind, mailbox_name=mailbox.name
+        directory,
+        reserve=settings.reserve,
+        state_kind=kind,
+        mailbox_name=mailbox.name,
+        meter=counts,
     )
     state: StateStore
-    state = LocalState(storage) if kind == LOCAL else RedisState(settings.state)
+    state = LocalState(storage) if kind == LOCAL else RedisState(settings.state, meter=counts)
     authorizer = authorizer or build_authorizer(settings, authorize)
     quota = build_quota(settings, guarded=authorizer is not None)
-    records = Records(storage, state, note=quota.note)
+    records = Records(storage, state, note=quota.note, meter=counts)
     joined_hooks, outbox = build_hooks(settings, hooks, storage=storage, records=records)
     works = {*EXTENSIONS, DOWNLOAD} - set(settings.disable)
     parts = EngineParts(
@@ -76,7 +86,7 @@ def build_engine(
         state=state,
         records=records,
         mailbox=mailbox,
-        hooks=joined_hooks,
+        hooks=joined_hooks if meter is None else CountedHooks(joined_hooks, meter),
         outbox=outbox,
         clock=SystemClock(),
         limits=settings.limits(),
@@ -85,18 +95,24 @@ def build_engine(
         kinds=build_kinds(settings),
         quota=quota,
         publisher=build_publisher(settings),
+        meter=counts,
         durability=Durability(settings.durability),
         extensions=frozenset(works if settings.download else works - {DOWNLOAD}),
-        web=WebOptions(
-            body_timeout=settings.body_timeout,
-            cache_control=settings.cache_control,
-            public_url=settings.public_url,
-            trusted_proxies=settings.trusted_proxies,
-            cors_origins=settings.cors_origins,
-            cors_credentials=settings.cors_credentials,
-            cors_headers=settings.cors_headers,
-        ),
+        web=_web_options(settings),
     )
     return UploadEngine(
         parts, sweep_interval=settings.sweep_interval, sweep_grace=settings.sweep_grace
+    )
+
+
+def _web_options(settings: Settings) -> WebOptions:
+    return WebOptions(
+        body_timeout=settings.body_timeout,
+        cache_control=settings.cache_control,
+        public_url=settings.public_url,
+        trusted_proxies=settings.trusted_proxies,
+        access_log=settings.access_log,
+        cors_origins=settings.cors_origins,
+        cors_credentials=settings.cors_credentials,
+        cors_headers=settings.cors_headers,
     )

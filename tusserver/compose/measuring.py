@@ -1,0 +1,62 @@
+"""Settings into metrics (floor 5)."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from tusserver.metrics.exposition import Exposition, space_readings
+from tusserver.metrics.meter import PrometheusMeter
+from tusserver.metrics.sharing import share, shared_directory, take_seat
+from tusserver.web.metrics import PATH, MetricsPage
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from tusserver.config import Settings
+    from tusserver.measures import Meter
+
+
+def share_metrics(settings: Settings) -> AbstractContextManager[None]:
+    """Let the workers forked in this block count together; for their parent, in which it blocks.
+
+    Raises: OSError.
+    """
+    return share() if settings.metrics else nullcontext()
+
+
+def build_meter(settings: Settings) -> PrometheusMeter | None:
+    """Make what counts in this process; None when nothing is to be counted.
+
+    Blocks, and is called once in a process, after it was forked. Raises: ConfigError.
+    """
+    if not settings.metrics:
+        return None
+    if (directory := shared_directory()) is not None:
+        take_seat(directory)
+    return PrometheusMeter()
+
+
+def metrics_routes(settings: Settings, meter: Meter) -> list[web.RouteDef]:
+    """Give the page of what was counted, if something is counted."""
+    if not isinstance(meter, PrometheusMeter):
+        return []
+    exposition = Exposition(
+        meter.registry,
+        directory=shared_directory(),
+        version=_version(),
+        readings=space_readings(Path(settings.upload_dir), reserve=settings.reserve),
+    )
+    page = MetricsPage(exposition.write, networks=settings.metrics_networks)
+    return [web.get(PATH, page.handle)]
+
+
+def _version() -> str:
+    try:
+        return version("tusserver")
+    except PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,241 @@
+"""Log records as lines on stderr, text or JSON (floor 4).
+
+A line is a line: whatever strangers sent, no character in it can begin another one or steer a
+terminal; what follows a record, such as a trace, is indented. While serving, lines are written
+by a thread: a pipe that nobody reads stops no upload. What does not fit into its queue is
+lost, counted, and told.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import queue
+import select
+import sys
+import threading
+import time
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from pythonjsonlogger.json import JsonFormatter
+
+from tusserver.account import current_account
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TEXT = "text"
+JSON = "json"
+
+MAX_WAITING = 10_000
+"""Lines that wait to be written."""
+BATCH = 200
+LAST_WORDS = 2.0
+"""Seconds for which the end of the program waits for a reader of its last lines."""
+
+_RequestFields = dict[str, Any]
+
+
+def start_logging(level: str = "warning", style: str = TEXT) -> None:
+    """Send the log records of this process to stderr, from `level` upwards."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonLines() if style == JSON else TextLines())
+    handler.addFilter(_mark)
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+
+
+@contextmanager
+def lines_in_thread() -> Iterator[None]:
+    """Write log lines by a thread in this block, so that no call waits for who reads them.
+
+    Does nothing unless `start_logging` came before: a host application's logging is its own.
+    """
+    root = logging.getLogger()
+    direct = next((one for one in root.handlers if _mark in one.filters), None)
+    if direct is None:
+        yield
+        return
+    queued = QueuedHandler(sys.stderr.fileno())
+    queued.setFormatter(direct.formatter)
+    queued.addFilter(_mark)
+    root.addHandler(queued)
+    root.removeHandler(direct)
+    try:
+        yield
+    finally:
+        root.addHandler(direct)
+        root.removeHandler(queued)
+        queued.close()
+
+
+def flush_lines() -> None:
+    """Wait until what was logged is written, two seconds at most: for who ends the process."""
+    for handler in logging.getLogger().handlers:
+        handler.flush()
+
+
+def _mark(record: logging.LogRecord) -> bool:
+    """Put the id of the present request on a record."""
+    account = current_account()
+    if account is not None:
+        record.request_id = account.request_id
+    return True
+
+
+def rfc3339(seconds: float) -> str:
+    """Write a time as RFC 3339 does, in UTC, with milliseconds."""
+    whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+    return f"{whole}.{int(seconds % 1 * 1000):03d}Z"
+
+
+class TextLines(logging.Formatter):
+    """Lines for people: time, level, logger, the request's id in brackets, message, fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write one record; what is more than a line of it is indented."""
+        request_id = getattr(record, "request_id", "")
+        mark = f"[{request_id}] " if request_id else ""
+        line = (
+            f"{rfc3339(record.created)} {record.levelname} {record.name} "
+            f"{mark}{record.getMessage()}"
+        )
+        fields: _RequestFields = getattr(record, "tus_fields", {})
+        # These are in the message already.
+        told = (
+            f" {name}={_value(value)}"
+            for name, value in fields.items()
+            if name not in {"method", "path", "status"}
+        )
+        lines = [_plain(line + "".join(told))]
+        if record.exc_info and not record.exc_text:
+            record.exc_text = self.formatException(record.exc_info)
+        for more in (record.exc_text, record.stack_info):
+            lines += [f"    {_plain(row)}" for row in (more or "").splitlines()]
+        return "\n".join(lines)
+
+
+def _value(value: object) -> str:
+    text = str(value)
+    is_bare = text and not any(character in text for character in ' "=')
+    return text if is_bare else json.dumps(text, ensure_ascii=False)
+
+
+def _plain(text: str) -> str:
+    """Give text without what could begin a line or steer a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+class JsonLines(JsonFormatter):
+    """Lines for programs: one object each, in ASCII."""
+
+    def __init__(self) -> None:
+        """Name the fields that every line has."""
+        super().__init__(["time", "level", "logger", "message"], json_ensure_ascii=True)
+
+    def add_fields(
+        self,
+        log_data: dict[str, Any],
+        record: logging.LogRecord,
+        message_dict: dict[str, Any],
+    ) -> None:
+        """Fill in what is known of a record; other libraries' extra fields are left out."""
+        log_data["time"] = rfc3339(record.created)
+        log_data["level"] = record.levelname.lower()
+        log_data["logger"] = record.name
+        log_data["message"] = record.message
+        request_id = getattr(record, "request_id", "")
+        if request_id:
+            log_data["request_id"] = request_id
+        log_data.update(getattr(record, "tus_fields", {}))
+        log_data.update(message_dict)
+
+
+class QueuedHandler(logging.Handler):
+    """Writes lines to a file descriptor in a thread of its own."""
+
+    def __init__(self, descriptor: int, *, max_waiting: int = MAX_WAITING) -> None:
+        """Write to `descriptor`; `max_waiting` lines wait, more are lost."""
+        super().__init__()
+        self._descriptor = descriptor
+        self._max_waiting = max_waiting
+        self._begin()
+        # A thread does not come through a fork, and its queue may be locked there for ever.
+        os.register_at_fork(after_in_child=self._begin)
+
+    def _begin(self) -> None:
+        # What is queued: a line, or what to set once all before it is written.
+        self._lines: queue.Queue[str | threading.Event] = queue.Queue(self._max_waiting)
+        self._lost = 0
+        self._counting = threading.Lock()
+        self._closing = False
+        self._thread: threading.Thread | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Queue a record's line; never waits."""
+        try:
+            line = self.format(record)
+        except Exception:  # noqa: BLE001 - as every handler of the library
+            self.handleError(record)
+            return
+        if self._thread is None:
+            # Not a moment earlier: whoever forks before the first line has no thread to lose.
+            self._thread = threading.Thread(target=self._run, name="tusserver-log", daemon=True)
+            self._thread.start()
+        try:
+            self._lines.put_nowait(line)
+        except queue.Full:
+            with self._counting:
+                self._lost += 1
+
+    def _run(self) -> None:
+        while not self._closing:
+            items = [self._lines.get()]
+            while len(items) < BATCH and not self._lines.empty():
+                items.append(self._lines.get_nowait())
+            told = [item for item in items if isinstance(item, str)]
+            if self._lost:
+                told.append(self._tell_lost())
+            if told:
+                self._write("".join(f"{line}\n" for line in told).encode(errors="replace"))
+            for item in items:
+                if isinstance(item, threading.Event):
+                    item.set()
+
+    def _tell_lost(self) -> str:
+        with self._counting:
+            lost, self._lost = self._lost, 0
+        text = f"{lost} log lines were lost: whoever reads them is too slow"
+        record = logging.LogRecord(__name__, logging.WARNING, "", 0, text, None, None)
+        return self.format(record)
+
+    def _write(self, data: bytes) -> None:
+        # Not by sys.stderr: its lock, held by a thread that waits, would break the exit.
+        rest = memoryview(data)
+        try:
+            while rest:
+                try:
+                    rest = rest[os.write(self._descriptor, rest) :]
+                except BlockingIOError:
+                    select.select([], [self._descriptor], [])
+        except OSError:
+            return  # Nobody reads any more; there is nobody to tell.
+
+    def flush(self) -> None:
+        """Wait until what was logged before is written, two seconds at most."""
+        if self._thread is None:
+            return
+        written = threading.Event()
+        with suppress(queue.Full):
+            self._lines.put(written, timeout=LAST_WORDS)
+            written.wait(LAST_WORDS)
+
+    def close(self) -> None:
+        """Write what waits, for two seconds at most, and end the thread."""
+        self._closing = True
+        self.flush()
+        self._thread = None
+        super().close()

@@ -82,6 +82,15 @@ GOOD = {
     "host": ("::", "::"),
     "port": ("0", 0),
     "base_path": ("up", "/up/"),
+    "unix_socket": ("/run/tusserver/http", Path("/run/tusserver/http")),
+    "unix_socket_mode": ("666", 0o666),
+    "tls_certificate": ("/etc/tls.pem", Path("/etc/tls.pem")),
+    "tls_key": ("/etc/tls.key", Path("/etc/tls.key")),
+    "workers": ("4", 4),
+    "head_timeout": ("10s", 10.0),
+    "keepalive_timeout": ("2m", 120.0),
+    "send_timeout": ("30s", 30.0),
+    "max_connections": ("500", 500),
     "public_url": ("https://example.org", "https://example.org/files/"),
     "upload_dir": ("/srv/up", Path("/srv/up")),
     "state": ("redis://localhost:6379/1", "redis://localhost:6379/1"),
@@ -121,7 +130,13 @@ GOOD = {
 
 
 KEY = {"TUSSERVER_JWT_SECRET": SECRET}
-BESIDE = {"jwt_algorithms": KEY, "jwt_issuer": KEY, "jwt_audience": KEY}
+BESIDE = {
+    "jwt_algorithms": KEY,
+    "jwt_issuer": KEY,
+    "jwt_audience": KEY,
+    "tls_certificate": {"TUSSERVER_TLS_KEY": "/etc/tls.key"},
+    "tls_key": {"TUSSERVER_TLS_CERTIFICATE": "/etc/tls.pem"},
+}
 """What some settings make no sense without."""
 
 
@@ -162,6 +177,10 @@ def test_an_unknown_variable_is_logged_with_the_nearest_known_one(caplog):
         (["--port=1_0"], "--port=1_0: not a port"),
         (["--port=\u0663"], "--port=\u0663: not a port"),
         (["--host="], "--host=: not an address"),
+        (["--workers=0"], "--workers=0: not such a number: write one from 1 to 64"),
+        (["--unix-socket-mode=9"], "--unix-socket-mode=9: not the permissions of a file"),
+        (["--tls-certificate=x"], "--tls-certificate: needs tls-key too"),
+        (["--tls-key=x"], "--tls-key: needs tls-certificate too"),
         (["--host=a b"], "--host=a b: not an address"),
         (["--body-timeout=0"], "--body-timeout=0: must be longer than 0"),
         (["--durability=max"], "--durability=max: input should be 'process', 'normal' or"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -22,6 +23,9 @@ MAX_TIME = 36_500 * 86_400
 """The longest time that is understood, in seconds: a hundred years."""
 
 MAX_PORT = 65_535
+MAX_MODE = 0o777
+MAX_WORKERS = 64
+MAX_CONNECTIONS = 1_000_000
 MIN_SECRET = 32
 """The shortest secret that signs anything, in bytes (RFC 7518 section 3.2)."""
 ALGORITHMS = (
@@ -158,6 +162,23 @@ def _parse_port(value: object) -> int:
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_PORT:
         raise ValueError("not a port: write a number from 0 to 65535")
+    return value
+
+
+def _parse_count(value: object, *, low: int, high: int) -> int:
+    if isinstance(value, str) and re.fullmatch("[0-9]{1,9}", value):
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise ValueError(f"not such a number: write one from {low} to {high}")
+    return value
+
+
+def _parse_mode(value: object) -> int:
+    """Read the permissions of a file, in octal as chmod(1) takes them."""
+    if isinstance(value, str) and re.fullmatch("0?[0-7]{3}", value):
+        return int(value, 8)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_MODE:
+        raise ValueError("not the permissions of a file: write them as 660")
     return value
 
 
@@ -332,6 +353,9 @@ Time = Annotated[float, BeforeValidator(parse_time)]
 Wait = Annotated[float, BeforeValidator(_parse_wait)]
 Life = Annotated[float | None, BeforeValidator(_parse_life)]
 Port = Annotated[int, BeforeValidator(_parse_port)]
+Workers = Annotated[int, BeforeValidator(partial(_parse_count, low=1, high=MAX_WORKERS))]
+Connections = Annotated[int, BeforeValidator(partial(_parse_count, low=1, high=MAX_CONNECTIONS))]
+FileMode = Annotated[int, BeforeValidator(_parse_mode)]
 Host = Annotated[str, AfterValidator(_check_host)]
 BasePath = Annotated[str, AfterValidator(_check_base_path)]
 Directory = Annotated[Path, BeforeValidator(_check_directory)]

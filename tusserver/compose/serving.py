@@ -1,64 +1,117 @@
-"""The program's own server (floor 5): listens, serves, stops."""
+"""The program's own server (floor 5): its application, its processes, its restarts."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
-import signal
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 from tusserver.compose.engine import build_engine
+from tusserver.compose.health import build_readiness
+from tusserver.compose.measuring import build_meter, metrics_routes, share_metrics
+from tusserver.compose.running import Alone, Post, serve_as_worker
+from tusserver.compose.tls import build_tls
+from tusserver.errors import ConfigError
+from tusserver.process import handover
+from tusserver.process.descriptors import connections_within, raise_descriptor_limit
+from tusserver.process.listening import ACTIVATED, Address, Listening, activated, adopt, listen
+from tusserver.process.notify import Notifier
+from tusserver.process.supervisor import Supervisor
 from tusserver.web.app import plain_errors, tus_app
-from tusserver.web.server import TusRunner
+from tusserver.web.health import health_routes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tusserver.config import Settings
+    from tusserver.engine.core import UploadEngine
     from tusserver.ports import Hooks
+
+logger = logging.getLogger(__name__)
 
 
 def build_app(settings: Settings, hooks: Hooks | None = None) -> web.Application:
-    """Make the program's application: the engine's, mounted at the base path."""
-    tus = tus_app(build_engine(settings, hooks))
+    """Make the program's application: the engine's at the base path, the program's own beside."""
+    engine = build_engine(settings, hooks, meter=build_meter(settings))
+    routes = routes_beside(settings, engine)
     if settings.base_path == "/":
-        return tus
+        return tus_app(engine, routes=routes)
     app = web.Application(middlewares=[plain_errors])
-    app.add_subapp(settings.base_path, tus)
+    app.add_routes(routes)
+    app.add_subapp(settings.base_path, tus_app(engine))
     return app
 
 
-async def serve(settings: Settings, *, announce: Callable[[str, int], None]) -> None:
-    """Serve until SIGTERM or SIGINT; a second signal ends the process at once.
+def routes_beside(settings: Settings, engine: UploadEngine) -> list[web.RouteDef]:
+    """Give what the program serves beside uploads; it needs no headers of tus."""
+    health = health_routes(build_readiness(settings, engine))
+    return [*health, *metrics_routes(settings, engine.parts.meter)]
 
-    `announce` is called with host and port once connections are accepted. Raises: ConfigError,
-    StorageFault, StateUnavailable, OSError (the address cannot be used).
+
+def serve(settings: Settings, *, announce: Callable[[str, int], None]) -> None:
+    """Serve until SIGTERM or SIGINT; a second signal ends at once, SIGHUP starts anew.
+
+    `announce` is called with host and port (`unix:PATH` and 0) once connections are accepted.
+    Raises: ConfigError, StorageFault, StateUnavailable, OSError (the address cannot be used);
+    SystemExit when a worker has said already what was wrong.
     """
-    told = _stop_signal()
-    runner = TusRunner(build_app(settings), shutdown_timeout=settings.shutdown_timeout)
+    left = handover.take(os.environ)
+    if left is not None and left.rehearsal:
+        asyncio.run(_rehearse(settings))
+        return
+    tls = build_tls(settings)
+    notifier = Notifier(os.environ)
+    listening = _listen(settings, left)
+    survivors = () if left is None else left.workers
+    limit = connections_within(raise_descriptor_limit(), settings.max_connections)
+
+    def told() -> None:
+        announce(*listening.place)
+        notifier.ready("Accepting connections")
+
+    def post(*, is_shared: bool) -> Post:
+        return Post(settings, build_app, listening, tls=tls, limit=limit, is_shared=is_shared)
+
+    if settings.workers == 1 and not survivors:
+        Alone(post(is_shared=False), notifier=notifier, announce=told).run()
+        return
+    supervisor = Supervisor(
+        listening,
+        workers=settings.workers,
+        shutdown_timeout=settings.shutdown_timeout,
+        notifier=notifier,
+        announce=told,
+        left=survivors,
+    )
+    with share_metrics(settings):
+        if (link := supervisor.run()) is not None:
+            asyncio.run(serve_as_worker(post(is_shared=True), link))
+
+
+async def _rehearse(settings: Settings) -> None:
+    """Make everything that is made before a start, and leave no trace. Raises: ConfigError."""
+    build_tls(settings)
+    build_app(settings)
+
+
+def _listen(settings: Settings, left: handover.Handover | None) -> Listening:
+    """Get the sockets: from an earlier life, from systemd, or new ones."""
+    address = Address(settings.host, settings.port, settings.unix_socket, settings.unix_socket_mode)
+    if left is None:
+        return activated(os.environ) or listen(address)
+    before = adopt(list(left.sockets), left.origin)
+    if left.origin in {ACTIVATED, address.text}:
+        return before
     try:
-        await runner.setup()
-        site = web.TCPSite(runner, settings.host, settings.port, backlog=1024)
-        await site.start()
-        host, port = runner.addresses[0][:2]
-        announce(str(host), int(port))
-        await told.wait()
-    finally:
-        await runner.cleanup()
-
-
-def _stop_signal() -> asyncio.Event:
-    """Give what is set by the first SIGTERM or SIGINT; the second one ends the process."""
-    told = asyncio.Event()
-
-    def stop() -> None:
-        if told.is_set():
-            os._exit(1)
-        told.set()
-
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
-    return told
+        listening = listen(address)
+    except (ConfigError, OSError) as exc:
+        logger.error(  # noqa: TRY400 - the trace tells nothing more
+            "%s cannot be listened on (%s): the server goes on at %s; a restart of the process "
+            "frees what it holds", address.text, exc, left.origin,
+        )  # fmt: skip
+        return before
+    before.retire()
+    return listening

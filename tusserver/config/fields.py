@@ -63,6 +63,8 @@ def text_of(field: FieldInfo, value: object) -> str:
             shown = format_time(value)
         case int() if metavar_of(field) == "SIZE":
             shown = format_size(value)
+        case int() if metavar_of(field) == "MODE":
+            shown = f"{value:o}"
         case _:
             shown = str(value)
     return shown

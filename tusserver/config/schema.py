@@ -21,7 +21,7 @@ from tusserver.config.fields import is_secret
 from tusserver.config.hooking import HookingSettings
 from tusserver.config.limiting import LimitingSettings
 from tusserver.config.observing import ObservingSettings
-from tusserver.config.serving import ServingSettings
+from tusserver.config.serving import ServingSettings, serving_fault
 from tusserver.config.storing import StoringSettings
 from tusserver.errors import ConfigError
 from tusserver.upload import Limits
@@ -101,7 +101,7 @@ class Settings(
             # Any page at all could then act as whoever looks at it.
             reason = "name the pages in cors-origins: * would let every page use the cookies"
             raise ConfigError("cors_credentials", "true", reason)
-        if (fault := access_fault(settings)) is not None:
+        if (fault := access_fault(settings) or serving_fault(settings)) is not None:
             raise ConfigError(fault[0], "", fault[1])
         return settings
 

@@ -13,19 +13,21 @@ from tusserver.web.paths import TAIL
 from tusserver.web.requestlog import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from tusserver.engine.core import UploadEngine
 
 
-def tus_app(engine: UploadEngine) -> web.Application:
+def tus_app(engine: UploadEngine, *, routes: Sequence[web.RouteDef] = ()) -> web.Application:
     """Make the application of an engine, to be mounted by `add_subapp` or served alone.
 
-    It starts the engine with the host's start-up and closes it with its clean-up.
+    It starts the engine with the host's start-up and closes it with its clean-up. `routes` are
+    served in the place of uploads of that name.
     """
     parts = engine.parts
     handle = counted(TusHandlers(engine).handle, parts.meter, every_request=parts.web.access_log)
     app = web.Application()
+    app.add_routes(routes)
     # A sub-application mounted at /files/ also gets /files: never a redirect, which would
     # turn a POST into a GET.
     for path in ("", "/" + TAIL):

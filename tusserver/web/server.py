@@ -4,7 +4,7 @@ Source: RFC 9112 (messages, connections), tus 1.0.0, "Checksum" (checksum-traile
 connection of this class adds to aiohttp's: errors of the parser and of handlers are answered
 as every other error is; the trailers of chunked bodies can be read, and do not leak into the
 next request; a client that ends its sending early can still read the answer; a malformed body
-ends at once.
+ends at once; a head that dribbles and a client that never reads are cut off.
 
 Nothing here changes what aiohttp's parser sees. Beside documented names it is told by
 `parser_gave_up`, which looks at a private name and does without it where that is missing.
@@ -26,6 +26,8 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from tusserver.errors import InternalError, RequestMalformed
 from tusserver.protocol.dialect import choose_dialect
 from tusserver.protocol.messages import Features, Head, Headers
+from tusserver.web.heads import TOO_SLOW, HeadTimer
+from tusserver.web.stalls import Stalls
 from tusserver.web.trailers import Framing, Trailers
 
 if TYPE_CHECKING:
@@ -56,7 +58,13 @@ MAX_HEADERS = 128
 """The most header fields of one request. Their sum is limited by `trailers.MAX_HEAD`."""
 
 KEEPALIVE_TIMEOUT = 75.0
-"""Seconds that an idle connection, or the head of a request, may take."""
+"""Seconds that a connection may be idle, from its beginning or from the last answer."""
+
+HEAD_TIMEOUT = 30.0
+"""Seconds that the head of a request may take, from its first byte."""
+
+SEND_TIMEOUT = 60.0
+"""Seconds for which a client may read nothing of what it is sent."""
 
 LINGERING_TIME = 10.0
 """Seconds for which a refused client may go on sending before the connection is closed."""
@@ -75,8 +83,10 @@ class TusConnection(web.RequestHandler):
         "_client_done",
         "_content",
         "_framing",
+        "_head_timer",
         "_linger_for",
         "_refusing",
+        "is_fresh",
         "trailers",
     )
 
@@ -86,23 +96,28 @@ class TusConnection(web.RequestHandler):
         *,
         loop: asyncio.AbstractEventLoop,
         lingering_time: float,
+        head_timeout: float = HEAD_TIMEOUT,
         **settings: Any,
     ) -> None:
-        """Take aiohttp's own settings."""
+        """Take aiohttp's own settings, and how long the head of a request may take."""
         super().__init__(server, loop=loop, lingering_time=lingering_time, **settings)
         self._linger_for = lingering_time
+        self._head_timer = HeadTimer(head_timeout, self._cut_slow_head)
         self._framing = Framing()
         self._content: StreamReader | None = None
         self._answered = True
         self._refusing = False
         self._client_done: asyncio.Future[None] | None = None
+        self.is_fresh = True
+        """No request has come yet."""
         self.trailers: Trailers | None = None
         """The trailers of the request that is being served; None if they cannot be had."""
 
     def begin(self, message: RawRequestMessage, content: StreamReader) -> RawRequestMessage:
         """Note that the next message becomes a request; give what it is made of."""
         self._content = content
-        self._answered = False
+        self._answered = self.is_fresh = False
+        self._head_timer.end()
         followed = self._framing.next()
         self.trailers = None if followed is None else followed.trailers
         self._check_parser()
@@ -117,6 +132,9 @@ class TusConnection(web.RequestHandler):
             # Read, so that the refusal can reach a client which still sends.
             return
         if data:
+            # What comes after an answer is a head, or the rest of a body that was refused.
+            if self._answered and (self._content is None or self._content.is_eof()):
+                self._head_timer.begin()
             self._framing.feed(data)
             if self._framing.is_too_long:
                 # The parser counts each field by itself. It refuses a field without a name, and
@@ -126,6 +144,13 @@ class TusConnection(web.RequestHandler):
                 return
         super().data_received(data)
         self._check_parser()
+
+    def _cut_slow_head(self) -> None:
+        if self.transport is not None:
+            logger.info("%s took too long for the head of a request", self.peername)
+            self._refusing = True
+            self.transport.write(TOO_SLOW)
+            self.force_close()
 
     def _check_parser(self) -> None:
         """End the body that is being received if the parser gave it up."""
@@ -151,6 +176,7 @@ class TusConnection(web.RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         """Take the end of the connection."""
         super().connection_lost(exc)
+        self._head_timer.cancel()
         # A body that is only read to be thrown away has no request any more that aiohttp tells.
         self._end_body(ConnectionResetError("the connection was lost"))
         self._tell_done()
@@ -253,17 +279,38 @@ class TusServer(web.Server):
         handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
         *,
         request_factory: _RequestFactory,
+        send_timeout: float = SEND_TIMEOUT,
         **settings: Any,
     ) -> None:
-        """Serve requests with `handler`; `settings` are those of aiohttp's RequestHandler."""
+        """Serve requests with `handler`; `settings` are those of a connection."""
         loop = asyncio.get_running_loop()
         super().__init__(handler, request_factory=self._begin, loop=loop)
+        self.open_connections = 0
+        self._stalls = Stalls(lambda: self.connections, timeout=send_timeout)
+        self._stalls.start()
         self._make = request_factory
         self._new = partial(TusConnection, self, loop=loop, **settings)
 
     def __call__(self) -> TusConnection:
         """Make the protocol of a new connection."""
         return self._new()
+
+    def connection_made(  # noqa: D102 - counts, and is aiohttp's
+        self, handler: web.RequestHandler, transport: asyncio.Transport
+    ) -> None:
+        self.open_connections += 1
+        super().connection_made(handler, transport)
+
+    def connection_lost(  # noqa: D102
+        self, handler: web.RequestHandler, exc: BaseException | None = None
+    ) -> None:
+        self.open_connections -= 1
+        super().connection_lost(handler, exc)
+
+    async def shutdown(self, timeout: float | None = None) -> None:
+        """End all connections; requests that run have `timeout` seconds."""
+        self._stalls.stop()
+        await super().shutdown(timeout)
 
     def _begin(
         self,
@@ -292,15 +339,19 @@ class TusRunner(web.AppRunner):
         access_log: logging.Logger | None = None,
         keepalive_timeout: float = KEEPALIVE_TIMEOUT,
         lingering_time: float = LINGERING_TIME,
+        head_timeout: float = HEAD_TIMEOUT,
+        send_timeout: float = SEND_TIMEOUT,
     ) -> None:
         """Times are in seconds; requests are logged to `access_log`, if any."""
         super().__init__(app, handle_signals=False, shutdown_timeout=shutdown_timeout)
-        self._settings = {
+        self._settings: dict[str, Any] = {
             "access_log": access_log,
             # Bytes are stored as they come; the parser must not count other ones.
             "auto_decompress": False,
             "keepalive_timeout": keepalive_timeout,
             "lingering_time": lingering_time,
+            "head_timeout": head_timeout,
+            "send_timeout": send_timeout,
             "max_field_size": MAX_FIELD_SIZE,
             "max_headers": MAX_HEADERS,
             # aiohttp's Python parser holds an incomplete header line against this one.

@@ -289,6 +289,11 @@ class Shelf:
             *(state, state, after, limit),
         )
 
+    def count(self) -> tuple[int, int]:
+        """Count what waits, and what is dead."""
+        found = dict(self._db.execute("SELECT state, count(*) FROM events GROUP BY state"))
+        return sum(found.values()) - found.get("dead", 0), found.get("dead", 0)
+
     def revive(self, event_id: str | None, *, now: float) -> int:
         """Let dead events go out again, all of them or one; count them."""
         done = self._db.execute(

@@ -127,6 +127,11 @@ SPACE_RESERVE = Line(
     "tusserver_space_reserve_bytes", (), "Free bytes that uploads never get (--reserve)."
 )
 SPACE_TOTAL = Line("tusserver_space_total_bytes", (), "Size of that file system in bytes.")
+EVENTS = Line(
+    "tusserver_events",
+    ("state",),
+    "Events for webhook receivers that are kept: waiting, or dead (no receiver took them in time).",
+)
 BUILD = Line("tusserver_build_info", ("version", "python"), "Always 1; the labels say what runs.")
 
 

@@ -7,6 +7,7 @@ import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -43,7 +44,9 @@ class FilePool:
         (in a thread), and only then ends: no file is touched for a caller that is gone.
         """
         loop = asyncio.get_running_loop()
-        future = loop.run_in_executor(self._executor, function)
+        # What the call logs belongs to the request that asked for it.
+        context = copy_context()
+        future = loop.run_in_executor(self._executor, context.run, function)
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tusserver.config.hooking import parse_webhook_secrets, parse_webhook_urls
+from tusserver.errors import StorageFault
 from tusserver.gates import NoOutbox
 from tusserver.hooks.callables import CallableHooks
 from tusserver.hooks.chain import HookChain
 from tusserver.hooks.delivery import Delivery
 from tusserver.hooks.outbox import DIRECTORY, FILE, WebhookOutbox
 from tusserver.hooks.payload import CREDENTIALS, Writer
-from tusserver.hooks.shelf import Shelf
+from tusserver.hooks.shelf import Shelf, ShelfDamaged
 from tusserver.hooks.signing import Signer
 from tusserver.hooks.webhook import Receiver, WebhookHooks
 from tusserver.storage.layout import Places
@@ -66,12 +68,20 @@ def build_hooks(
 def open_shelf(settings: Settings) -> Shelf | None:
     """Open the events that wait in the upload directory, for a command; None if there are none.
 
-    Blocks. Raises: sqlite3.Error, ShelfDamaged.
+    Blocks. Raises: StorageFault.
     """
     path = _directory(settings) / FILE
     if not path.exists():
         return None
-    return Shelf(path, targets=len(parse_webhook_urls(settings.webhook_url or "")))
+    try:
+        return Shelf(path, targets=len(shown_receivers(settings)))
+    except (sqlite3.Error, ShelfDamaged) as error:
+        raise StorageFault(f"{path.name}: {error}") from error
+
+
+def shown_receivers(settings: Settings) -> tuple[str, ...]:
+    """Name the receivers, without what may be secret in their addresses."""
+    return tuple(receiver.shown for receiver in _receivers(settings))
 
 
 def _directory(settings: Settings) -> Path:

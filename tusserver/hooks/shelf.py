@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import sqlite3
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
+
+_T = TypeVar("_T")
 
 FORMAT = 1
 BUSY_SECONDS = 10.0
@@ -104,7 +106,7 @@ class Shelf:
         """Close the file."""
         self._db.close()
 
-    def batch(self, steps: Iterable[Callable[[], object]], *, sync: bool) -> list[object]:
+    def batch(self, steps: Iterable[Callable[[], _T]], *, sync: bool) -> list[_T]:
         """Do steps in one transaction; with `sync` it is on the disk when this returns."""
         self._db.execute(f"PRAGMA synchronous = {'FULL' if sync else 'NORMAL'}")
         self._db.execute("BEGIN IMMEDIATE")

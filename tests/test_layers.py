@@ -32,6 +32,7 @@ FLOORS = {
     "logs": 4,
     "measures": 3,
     "metrics": 4,
+    "quota": 4,
     "state": 4,
     "storage": 4,
     "check": 5,

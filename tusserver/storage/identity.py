@@ -53,7 +53,7 @@ def open_identity(places: Places, *, state: str) -> Identity:
 
     Raises: ConfigError if the store has another kind of state or was damaged; OSError.
     """
-    found = _read(places)
+    found = read_identity(places)
     if found is None:
         found = _create(places, state)
     if found.state != state:
@@ -68,7 +68,7 @@ def open_identity(places: Places, *, state: str) -> Identity:
 
 def adopt_identity(places: Places, *, state: str) -> Identity:
     """Give a store another kind of state; its id stays. Blocks. Raises: ConfigError, OSError."""
-    found = _read(places)
+    found = read_identity(places)
     if found is None:
         return _create(places, state)
     identity = Identity(found.store_id, state)
@@ -77,7 +77,11 @@ def adopt_identity(places: Places, *, state: str) -> Identity:
     return identity
 
 
-def _read(places: Places) -> Identity | None:
+def read_identity(places: Places) -> Identity | None:
+    """Read the identity of a store; None if it has none yet. Blocks.
+
+    Raises: ConfigError if it was damaged; OSError.
+    """
     data = read_file(places.identity)
     if data is None:
         return None
@@ -117,7 +121,7 @@ def _create(places: Places, state: str) -> Identity:
     finally:
         temporary.unlink()
     sync_directory(places.private)
-    return _read(places) or identity
+    return read_identity(places) or identity
 
 
 def _format(identity: Identity) -> bytes:

@@ -11,6 +11,7 @@ import pytest
 from tests.auth.credentials import EC, RSA, SECRET, Bearer, pem, private_pem, token, write_keys
 from tests.support.server import ROOT
 from tests.support.waiting import eventually
+from tusserver.commands.serve import greeting
 from tusserver.config import load_settings
 from tusserver.errors import ConfigError
 
@@ -58,6 +59,21 @@ def test_a_wrong_setting_of_access_is_told_without_its_secret(words, message):
 def test_secrets_are_not_shown():
     settings = load_settings(["--jwt-secret", SECRET, "--url-secret", SECRET], {})
     assert SECRET not in repr(settings) + str(settings)
+
+
+@pytest.mark.parametrize(
+    ("words", "verb"),
+    [
+        ([], "--data-binary"),
+        (["--jwt-secret", SECRET], "OPTIONS"),
+        (["--url-secret", SECRET], "OPTIONS"),
+        (["--allowed-types", "image/*"], "OPTIONS"),
+    ],
+)
+def test_the_line_to_try_it_with_needs_no_credential(words, verb):
+    [*_, trial] = greeting(load_settings(words, {}), "127.0.0.1", 1080)
+    assert verb in trial
+    assert SECRET not in trial
 
 
 @pytest.mark.parametrize("flag", ["--jwt-public-key", "--jwt-jwks"])

@@ -57,7 +57,7 @@ def _trial(settings: Settings, host: str, port: int) -> str:
         way = f"--unix-socket '{host.removeprefix(UNIX)}' "
     if settings.tls_certificate is not None:
         way += "--insecure "  # The name in the certificate is seldom that of the address.
-    if {"creation", "creation-with-upload"} & set(settings.disable):
+    if {"creation", "creation-with-upload"} & set(settings.disable) or not settings.is_open:
         return f"curl -i {way}-X OPTIONS -H 'Tus-Resumable: 1.0.0' '{url}'"
     headers = "Tus-Resumable: 1.0.0", "Upload-Length: 5"
     typed = "Content-Type: application/offset+octet-stream"

@@ -98,6 +98,14 @@ class AccessSettings(BaseModel):
         default=False,
     )
 
+    @property
+    def is_open(self) -> bool:
+        """Tell whether anybody may upload anything."""
+        keys = self.jwt_secret, self.jwt_public_key, self.jwt_jwks, self.url_secret
+        return all(key is None for key in keys) and not (
+            self.allowed_types or self.allowed_extensions
+        )
+
 
 def access_fault(settings: AccessSettings) -> tuple[str, str] | None:
     """Name a setting that contradicts another one, and say why; None when all agree."""

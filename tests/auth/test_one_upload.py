@@ -205,6 +205,24 @@ def test_a_creation_that_fails_takes_nothing_of_the_url(sign: Sign, stored):
     assert tus.content(tus.upload(b"hello")) == b"hello"
 
 
+def test_the_rule_outlives_the_death_of_the_server(make_server: Callable[..., TusServer]):
+    server = make_server(environment=GUARDED)
+    tus = Signed(sign_upload_url(SECRET, server.url, max_size=5))
+    lost = tus.create(5, TYPED, b"hel")
+    server.kill()
+    server.start()
+    target = tus.create(5)
+    assert tus.head(lost).status == 404
+    assert tus.patch(target, 0, b"hello").status == 204
+    server.kill()
+    server.start()
+    assert tus.post({"Upload-Length": "5"}).status == 403
+    assert tus.delete(target).status == 204
+    server.kill()
+    server.start()
+    assert tus.post({"Upload-Length": "5"}).status == 403
+
+
 # --- several processes --------------------------------------------------------------------
 
 

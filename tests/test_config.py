@@ -126,6 +126,18 @@ GOOD = {
     "allowed_types": ("image/*, Application/PDF", ("image/*", "application/pdf")),
     "allowed_extensions": (".JPG,*.tar.gz", ("jpg", "tar.gz")),
     "check_content": ("off", False),
+    "max_stored": ("1TiB", 2**40),
+    "max_unwritten": ("0", None),
+    "max_open": ("none", None),
+    "max_creations": ("60", 60),
+    "max_appends": ("100", 100),
+    "max_bandwidth": ("10MiB", 10 * 2**20),
+    "owner_max_stored": ("10GiB", 10 * 2**30),
+    "owner_max_unwritten": ("1GiB", 2**30),
+    "owner_max_open": ("10", 10),
+    "owner_max_creations": ("none", None),
+    "owner_max_appends": ("4", 4),
+    "owner_max_bandwidth": ("1MB", 10**6),
 }
 
 

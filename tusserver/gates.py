@@ -140,7 +140,8 @@ class Quota(Protocol):
         """Count a running append; give the body to read instead, which keeps to the limits.
 
         `length` is the upload's, once this request is accepted; None while it is deferred. On
-        entering raises: TooManyAppends, QuotaExceeded, StoreExhausted.
+        entering raises: TooManyAppends, QuotaExceeded, StoreExhausted, TooManyUploads. Unlike
+        that of other bodies, `read` may raise the latter three once the upload may not grow.
         """
 
     def note(self, upload: Upload) -> None:
@@ -152,9 +153,9 @@ class Quota(Protocol):
     async def reconcile(
         self, records: Callable[[UploadId | None, int], Awaitable[list[Upload]]]
     ) -> None:
-        """Compare what is counted with the records (after, limit), in batches.
+        """Compare what is counted with the records (after, limit), in batches, if that is due.
 
-        Called by one process of the store at a time, at start and now and then.
+        Called again and again, by one process of the store at a time.
         """
 
 

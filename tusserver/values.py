@@ -23,6 +23,11 @@ MAX_TIME = 36_500 * 86_400
 """The longest time that is understood, in seconds: a hundred years."""
 
 MAX_PORT = 65_535
+MAX_COUNT = 999_999_999
+"""The highest limit of things that are counted."""
+MIN_RATE = 1024
+"""The lowest limit of bandwidth, in bytes a second."""
+AUTO = "auto"
 MAX_MODE = 0o777
 MAX_WORKERS = 64
 MAX_CONNECTIONS = 1_000_000
@@ -133,6 +138,28 @@ def format_time(time: float) -> str:
 
 def _parse_max_size(value: object) -> int | None:
     return None if _is_no_limit(value) else parse_size(value) or None
+
+
+def _parse_limit(value: object) -> int | None:
+    """Read a number that limits something; none: there is no limit."""
+    if _is_no_limit(value):
+        return None
+    if isinstance(value, str) and re.fullmatch("[0-9]{1,9}", value):
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MAX_COUNT:
+        raise ValueError(f"not a limit: write a number from 1 to {MAX_COUNT}, or none")
+    return value
+
+
+def _parse_auto_limit(value: object) -> int | str | None:
+    return AUTO if value == AUTO else _parse_limit(value)
+
+
+def _parse_rate(value: object) -> int | None:
+    rate = _parse_max_size(value)
+    if rate is not None and rate < MIN_RATE:
+        raise ValueError(f"too slow: at least {MIN_RATE} bytes a second, or none")
+    return rate
 
 
 def _parse_life(value: object) -> float | None:
@@ -352,6 +379,9 @@ MaxSize = Annotated[int | None, BeforeValidator(_parse_max_size)]
 Time = Annotated[float, BeforeValidator(parse_time)]
 Wait = Annotated[float, BeforeValidator(_parse_wait)]
 Life = Annotated[float | None, BeforeValidator(_parse_life)]
+Limit = Annotated[int | None, BeforeValidator(_parse_limit)]
+AutoLimit = Annotated[int | str | None, BeforeValidator(_parse_auto_limit)]
+Rate = Annotated[int | None, BeforeValidator(_parse_rate)]
 Port = Annotated[int, BeforeValidator(_parse_port)]
 Workers = Annotated[int, BeforeValidator(partial(_parse_count, low=1, high=MAX_WORKERS))]
 Connections = Annotated[int, BeforeValidator(partial(_parse_count, low=1, high=MAX_CONNECTIONS))]

@@ -77,7 +77,7 @@ def build_engine(
     state: StateStore
     state = LocalState(storage) if kind == LOCAL else RedisState(settings.state, meter=counts)
     authorizer = authorizer or build_authorizer(settings, authorize)
-    quota = build_quota(settings, guarded=authorizer is not None)
+    quota = build_quota(settings, state, guarded=authorizer is not None)
     records = Records(storage, state, note=quota.note, meter=counts)
     joined_hooks, outbox = build_hooks(settings, hooks, storage=storage, records=records)
     works = {*EXTENSIONS, DOWNLOAD} - set(settings.disable)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tusserver.caller import EVERYONE
@@ -96,7 +97,12 @@ class Appender:
                 break
             upload, holder = await self._takeover.find(command.upload_id)
         async with (
-            self._parts.quota.appending(upload, body, length=length) as limited,
+            self._parts.quota.appending(
+                # The record may be behind: its append, about to be stopped, told the offset.
+                replace(upload, offset=command.offset),
+                body,
+                length=length,
+            ) as limited,
             self._takeover.hold(work) as held,
         ):
             if held is None:

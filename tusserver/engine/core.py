@@ -15,6 +15,7 @@ from tusserver.body import ALGORITHMS, BodyEnd
 from tusserver.caller import EVERYONE, Caller
 from tusserver.engine.append import Appender
 from tusserver.engine.concat import Concatenation
+from tusserver.engine.counting import count_forever
 from tusserver.engine.create import Creator
 from tusserver.engine.describe import Describer
 from tusserver.engine.events import Events
@@ -29,6 +30,7 @@ from tusserver.engine.stopping import Stopper
 from tusserver.engine.sweeper import Sweeper
 from tusserver.engine.takeover import Takeover
 from tusserver.errors import ShuttingDown, TusError
+from tusserver.gates import NoQuota
 from tusserver.protocol.messages import Features
 
 if TYPE_CHECKING:
@@ -128,6 +130,9 @@ class UploadEngine:
         self.parts.mailbox.serve(self._takeover.answer)
         for chore, name in ((self.sweeper.run(), "sweeper"), (self._idle.run(), "idle sync")):
             self._chores.append(asyncio.create_task(chore, name=name))
+        if not isinstance(self.parts.quota, NoQuota):
+            counting = count_forever(self.parts)
+            self._chores.append(asyncio.create_task(counting, name="count"))
 
     def stop_bodies(self) -> None:
         """Take no new work, and end all bodies: what they brought is committed."""

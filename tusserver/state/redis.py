@@ -90,6 +90,7 @@ class RedisState:
         self._complaints = Complaints(self._url)
         self._running: set[asyncio.Task[list_of[Any]]] = set()
         self._store_id: str | None = None
+        self._scripts = dict(_SHA)
 
     @property
     def url(self) -> str:
@@ -122,6 +123,11 @@ class RedisState:
         self._store_id = store_id
         for warning in await self.check():
             logger.warning("%s", warning)
+
+    async def claimed_by(self) -> str | None:
+        """Name the store it belongs to; None for one that is new, or was flushed."""
+        (held,) = await self._execute(("GET", STORE))
+        return None if held is None else str(held.decode(errors="replace"))
 
     async def adopt(self, store_id: str) -> None:
         """Give this Redis to a store, whichever it belonged to."""
@@ -205,6 +211,20 @@ class RedisState:
             f"The state store holds {found} of the upload: version {upload.version} "
             "does not follow from that."
         )
+
+    # --- scripts of others --------------------------------------------------------------
+
+    async def evaluate(self, script: str, keys: Sequence[str], *arguments: str | float) -> Any:
+        """Run a script over this connection; give its reply. It may be sent twice.
+
+        Raises: StateUnavailable.
+        """
+        sha = self._scripts.get(script)
+        if sha is None:
+            sha = hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
+            self._scripts[script] = sha
+        (reply,) = await self._execute(("EVALSHA", sha, len(keys), *keys, *arguments))
+        return reply
 
     # --- finding uploads ----------------------------------------------------------------
 
@@ -318,7 +338,7 @@ class RedisState:
         replies = await self._send(commands)
         if any(isinstance(reply, NoScriptError) for reply in replies):
             # Redis forgot the scripts: a restart, a fail-over, SCRIPT FLUSH.
-            await self._send([("SCRIPT LOAD", script) for script in _SHA])
+            await self._send([("SCRIPT LOAD", script) for script in self._scripts])
             replies = await self._send(commands)
         for reply in replies:
             if isinstance(reply, RedisError):

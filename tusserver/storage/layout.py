@@ -50,6 +50,11 @@ class Places:
         """Give the directory of the notes that final uploads need parts."""
         return self.private / "pins"
 
+    @property
+    def counts(self) -> Path:
+        """Give the directory in which uploads are counted for the limits."""
+        return self.private / "counts"
+
     def shard(self, upload_id: UploadId) -> Path:
         """Give the directory of an upload's files."""
         return self.root / upload_id[:2]

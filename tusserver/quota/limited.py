@@ -1,0 +1,292 @@
+"""The limits, for the engine (floor 4): admits, slows down, counts, and counts anew."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections import Counter as Tally
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from typing import TYPE_CHECKING
+
+from tusserver.errors import TusError
+from tusserver.quota.body import LimitedBody
+from tusserver.quota.ceilings import CLAMP, STEP
+from tusserver.quota.counter import Claim, Dues, Entry, Filled, Refusal, Row
+from tusserver.quota.recount import Recount
+from tusserver.quota.refusals import Refusals
+from tusserver.upload import Status
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from tusserver.body import Body
+    from tusserver.quota.ceilings import Ceilings
+    from tusserver.quota.counter import Counter
+    from tusserver.upload import Upload, UploadId
+
+logger = logging.getLogger(__name__)
+
+MAX_NOTES = 20_000
+"""Uploads whose news wait to be counted; what is beyond is found when all are counted anew."""
+BEAT_SECONDS = 3.0
+PAUSE_AFTER_FAULT = 1.0
+
+
+class LimitedQuota:
+    """A `Quota` that keeps to ceilings by what a counter counts for all processes."""
+
+    def __init__(
+        self,
+        counter: Counter,
+        ceilings: Ceilings,
+        *,
+        is_empty: Callable[[], bool],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`is_empty` tells, and may block, whether the store surely holds no upload."""
+        self._counter = counter
+        self._ceilings = ceilings
+        self._is_empty = is_empty
+        self._refusals = Refusals(ceilings)
+        self._needed = Filled.BYTES if ceilings.bytes else Filled.NO
+        kept = Filled.BYTES if ceilings.bytes else Filled.OPEN
+        self._recount = Recount(counter, self.row, kept=kept, clock=clock)
+        self._rows: dict[UploadId, Row] = {}
+        self._left: list[str] = []
+        self._refunds: Tally[str] = Tally()
+        self._entries: dict[str, Entry] = {}
+        self._news = asyncio.Event()
+        self._chores: list[asyncio.Task[None]] = []
+        self._lost_news = False
+
+    async def open(self) -> None:
+        """Make ready. Raises: StorageFault, StateUnavailable."""
+        await self._counter.open()
+        if self._ceilings.uploads:
+            found = await self._counter.filled()
+            if found is not self._recount.kept and found.serves(self._recount.kept):
+                # From now on less is counted than before.
+                await self._counter.set_filled(self._recount.kept)
+            elif found is not self._recount.kept:
+                if await asyncio.to_thread(self._is_empty):
+                    await self._counter.set_filled(self._recount.kept)
+                else:
+                    logger.warning(
+                        "the limits do not know the uploads that are there: counting them%s",
+                        "; new ones must wait" if self._needed is not Filled.NO else "",
+                    )
+        self._chores.append(asyncio.create_task(self._settle_forever(), name="quota"))
+        if self._counter.beats and self._ceilings.appends:
+            self._chores.append(asyncio.create_task(self._beat_forever(), name="quota beats"))
+
+    async def close(self) -> None:
+        """Write down what is noted, and let go."""
+        for chore in self._chores:
+            chore.cancel()
+        for chore in self._chores:
+            with suppress(asyncio.CancelledError):
+                await chore
+        if self._chores:
+            try:
+                await self._settle()
+            except TusError as error:
+                logger.warning("some of what happened was not counted: %s", error.message)
+        self._chores.clear()
+        await self._counter.close()
+
+    # --- Quota ---------------------------------------------------------------------------
+
+    async def admit(self, upload: Upload) -> None:
+        """Count a new upload in; see `Quota.admit`."""
+        if not self._ceilings.uploads:
+            return
+        length = None if upload.length is None else min(upload.length, CLAMP)
+        ahead = 0 if upload.parts or not self._ceilings.bytes else STEP
+        claim = Claim(
+            upload_id=upload.upload_id,
+            owner=upload.owner,
+            # One whose length is not known needs room for its first byte.
+            least=min(1, ahead) if length is None else length,
+            most=ahead if length is None else length,
+            creating=True,
+        )
+        await self._claim(claim)
+
+    @asynccontextmanager
+    async def appending(
+        self, upload: Upload, body: Body, *, length: int | None
+    ) -> AsyncIterator[Body]:
+        """Count a running append; see `Quota.appending`."""
+        async with self._slot(upload):
+            grows = self._ceilings.bytes and upload.length is None
+            if grows and length is not None:
+                most = min(length, CLAMP)
+                claim = Claim(
+                    upload_id=upload.upload_id,
+                    owner=upload.owner,
+                    least=most,
+                    most=most,
+                    written=upload.offset,
+                )
+                await self._claim(claim)
+                grows = False
+            if not grows and not self._ceilings.bandwidth:
+                yield body
+                return
+            draws = self._ceilings.bandwidth
+            limited = LimitedBody(
+                body,
+                position=upload.offset,
+                piece=self._ceilings.piece,
+                grow=partial(self._grow, upload) if grows else None,
+                draw=partial(self._counter.draw, upload.owner) if draws else None,
+            )
+            try:
+                yield limited
+            finally:
+                if limited.credit:
+                    self._refunds[upload.owner] += limited.credit
+                    self._news.set()
+
+    def note(self, upload: Upload) -> None:
+        """Count an upload as its record says; see `Quota.note`."""
+        if not self._ceilings.uploads:
+            return
+        row = self.row(upload)
+        if not self._matters(row):
+            return
+        before = self._rows.get(upload.upload_id)
+        if before is None and len(self._rows) >= MAX_NOTES:
+            if not self._lost_news:
+                logger.warning("too much happens to be counted at once: it will be counted anew")
+            self._lost_news = True
+            return
+        if before is None or not before.gone:
+            self._rows[upload.upload_id] = row
+        self._news.set()
+
+    async def reconcile(
+        self, records: Callable[[UploadId | None, int], Awaitable[list[Upload]]]
+    ) -> None:
+        """Count anew, if that is due; see `Quota.reconcile`."""
+        if self._ceilings.uploads:
+            if self._lost_news:
+                self._lost_news = False
+                self._recount.want()
+            await self._recount.run(records)
+
+    # --- what counts ---------------------------------------------------------------------
+
+    def row(self, upload: Upload) -> Row:
+        """Say how an upload counts."""
+        is_open = upload.status is Status.OPEN
+        counts = is_open or (upload.status is Status.COMPLETE and self._ceilings.bytes)
+        length = upload.length
+        if length is None and upload.parts:
+            length = 0  # What its parts will hold is counted when that is known.
+        return Row(
+            upload_id=upload.upload_id,
+            owner=upload.owner,
+            length=None if length is None else min(length, CLAMP),
+            offset=upload.offset,
+            is_open=is_open,
+            version=upload.version,
+            gone=not counts,
+        )
+
+    def _matters(self, row: Row) -> bool:
+        """Tell whether a commit changed anything that is limited."""
+        if row.gone or not row.is_open:
+            return True
+        return self._ceilings.bytes and (self._ceilings.unwritten or row.length is not None)
+
+    async def _claim(self, claim: Claim) -> int:
+        needed = self._needed if claim.creating else Filled.NO
+        dues = self._take_dues()
+        try:
+            answer = await self._counter.claim(claim, dues, needed)
+        except BaseException:
+            self._put_back(dues)
+            raise
+        if isinstance(answer, Refusal):
+            raise self._refusals.error(answer, owner=claim.owner, least=claim.least)
+        return answer
+
+    async def _grow(self, upload: Upload, position: int) -> int:
+        """Reserve space for at least one byte more."""
+        claim = Claim(
+            upload_id=upload.upload_id,
+            owner=upload.owner,
+            least=position + 1,
+            most=max((position // STEP + 1) * STEP, position + 1),
+            written=position,
+        )
+        return await self._claim(claim)
+
+    @asynccontextmanager
+    async def _slot(self, upload: Upload) -> AsyncIterator[None]:
+        """Hold the place of a running append."""
+        if not self._ceilings.appends:
+            yield
+            return
+        entry = Entry(secrets.token_hex(8), upload.upload_id, upload.owner)
+        dues = self._take_dues()
+        self._entries[entry.token] = entry
+        try:
+            try:
+                refusal = await self._counter.enter(entry, dues)
+            except BaseException:
+                self._put_back(dues)
+                raise
+            if refusal is not None:
+                raise self._refusals.error(refusal, owner=upload.owner)
+            yield
+        finally:
+            del self._entries[entry.token]
+            # Also of one that was cancelled on its way in: it may have come to be.
+            self._left.append(entry.token)
+            self._news.set()
+
+    # --- what is due ---------------------------------------------------------------------
+
+    def _take_dues(self) -> Dues:
+        dues = Dues(self._rows, self._left, dict(self._refunds))
+        self._rows, self._left, self._refunds = {}, [], Tally()
+        return dues
+
+    def _put_back(self, dues: Dues) -> None:
+        for upload_id, row in dues.rows.items():
+            newer = self._rows.get(upload_id)
+            if newer is None or (row.gone and not newer.gone):
+                self._rows[upload_id] = row
+        self._left[:0] = dues.left
+        self._refunds.update(dues.refunds)
+        self._news.set()
+
+    async def _settle(self) -> None:
+        dues = self._take_dues()
+        if dues.rows or dues.left or dues.refunds:
+            try:
+                await self._counter.settle(dues)
+            except BaseException:
+                self._put_back(dues)
+                raise
+
+    async def _settle_forever(self) -> None:
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            try:
+                await self._settle()
+            except TusError:
+                # Who counts has logged it.
+                await asyncio.sleep(PAUSE_AFTER_FAULT)
+
+    async def _beat_forever(self) -> None:
+        while True:
+            with suppress(TusError):
+                await self._counter.beat(list(self._entries.values()))
+            await asyncio.sleep(BEAT_SECONDS)

@@ -1,0 +1,96 @@
+"""Counting anew from the records (floor 4): what crashes and losses left wrong is put right."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from tusserver.quota.counter import Dues, Filled, Row
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from tusserver.quota.counter import Counter
+    from tusserver.upload import Upload, UploadId
+
+    Records = Callable[[UploadId | None, int], Awaitable[list[Upload]]]
+
+logger = logging.getLogger(__name__)
+
+EVERY = 600.0
+PAGE = 250
+PAUSE = 0.05
+"""Seconds between pages when there is no hurry."""
+GRACE = 300.0
+"""Seconds in which a counted upload must have got its record."""
+
+
+class Recount:
+    """Compares the counts with the records, a page at a time."""
+
+    def __init__(
+        self,
+        counter: Counter,
+        row: Callable[[Upload], Row],
+        *,
+        kept: Filled,
+        clock: Callable[[], float],
+    ) -> None:
+        """Make rows of records with `row`; `kept` is how complete the counts are afterwards."""
+        self._counter = counter
+        self._row = row
+        self.kept = kept
+        self._clock = clock
+        self._due = clock()
+
+    def want(self) -> None:
+        """Have everything counted anew the next time."""
+        self._due = self._clock()
+
+    async def run(self, records: Records) -> None:
+        """Count anew if that is due, or if nothing is known. Raises what both sides raise."""
+        hurry = not (await self._counter.filled()).serves(self.kept)
+        if not hurry and self._clock() < self._due:
+            return
+        total = changed = 0
+        after: UploadId | None = None
+        while True:
+            page = await records(after, PAGE)
+            upto = page[-1].upload_id if page else None
+            found = await self._compare(records, page, after=after, upto=upto)
+            total, changed = total + len(page), changed + found
+            if upto is None:
+                break
+            after = upto
+            await asyncio.sleep(0 if hurry else PAUSE)
+        await self._counter.tidy()
+        await self._counter.set_filled(self.kept)
+        self._due = self._clock() + EVERY
+        if changed:
+            logger.info("counted %d uploads anew: %d were not counted right", total, changed)
+
+    async def _compare(
+        self, records: Records, page: list[Upload], *, after: UploadId | None, upto: UploadId | None
+    ) -> int:
+        rows = [row for row in map(self._row, page) if not row.gone]
+        found = await self._counter.compare(rows, after=after, upto=upto, grace=GRACE)
+        if found.added:
+            # One that was removed since it was read would count for ever.
+            still = {u.upload_id for u in await records(after, PAGE) if not self._row(u).gone}
+            gone = {row.upload_id: _gone(row) for row in rows if row.upload_id in found.added}
+            lost = {name: row for name, row in gone.items() if name not in still}
+            await self._counter.settle(Dues(rows=lost))
+        return len(found.added) + found.changed + found.dropped
+
+
+def _gone(row: Row) -> Row:
+    return Row(
+        upload_id=row.upload_id,
+        owner=row.owner,
+        length=row.length,
+        offset=row.offset,
+        is_open=False,
+        version=row.version,
+        gone=True,
+    )

@@ -64,7 +64,9 @@ def check_access(settings: Settings) -> Iterator[Finding]:
         try:
             public_key(settings.jwt_public_key, frozenset(settings.jwt_algorithms))
         except ConfigError as failure:
-            yield error("jwt_key", f"{failure.value}: {failure.reason}.", "correct jwt-public-key")
+            yield error(
+                "jwt_key", f"{failure.value}: {failure.reason}.", "correct --jwt-public-key"
+            )
     guards = (
         settings.jwt_secret,
         settings.jwt_public_key,
@@ -107,7 +109,7 @@ def check_receivers(settings: Settings) -> Iterator[Finding]:
             yield error(
                 "webhook",
                 f"{place[0]} port {place[1]} does not take events: {failure.strerror or failure}.",
-                "start the receiver, or correct webhook-url",
+                "start the receiver, or correct --webhook-url",
             )
         else:
             yield fine("webhook", f"{place[0]} port {place[1]} accepts connections.")

@@ -61,7 +61,7 @@ def share() -> Iterator[None]:
         yield
     finally:
         if os.getpid() == parent:
-            del os.environ[VARIABLE]
+            os.environ.pop(VARIABLE, None)
             shutil.rmtree(directory, ignore_errors=True)
             if lock is not None:
                 os.close(lock)

@@ -164,8 +164,7 @@ def _details(account: Account) -> dict[str, str | int | float]:
         "sent": account.sent or None,
     }
     body = account.body
-    if body is not None:
+    if body is not None and account.offset_before is not None:
         found["received"] = body.received
-        if account.offset_before is not None and body.end is not None:
-            found["end"] = body.end.value
+        found["end"] = None if body.end is None else body.end.value
     return {name: value for name, value in found.items() if value is not None and value != ""}

@@ -160,9 +160,10 @@ def test_a_damaged_file_of_events_stops_the_start_and_is_named(tmp_path):
     directory = tmp_path / "uploads" / ".tusserver" / "outbox"
     directory.mkdir(parents=True)
     (directory / "events.db").write_bytes(b"not a database at all" * 100)
+    words = ["--port", "0", "--upload-dir", str(tmp_path / "uploads")]
+    words += ["--webhook-url", f"http://127.0.0.1:{free_port()}/"]
     done = subprocess.run(
-        [sys.executable, "-m", "tusserver", "--port", "0", "--upload-dir", str(tmp_path / "uploads"),
-         "--webhook-url", f"http://127.0.0.1:{free_port()}/"],
+        [sys.executable, "-m", "tusserver", *words],
         cwd=ROOT, capture_output=True, text=True, timeout=15, check=False,
     )  # fmt: skip
     assert done.returncode == 1
@@ -192,7 +193,7 @@ class Client:
 
     def _run(self) -> None:
         while not self._stopped.is_set():
-            with suppress(OSError, ConnectionError, AssertionError, ValueError, Exception):
+            with suppress(Exception):  # whatever a dying server makes of it
                 self._step()
             time.sleep(self._random.uniform(0, 0.01))
 

@@ -169,6 +169,20 @@ def test_a_receiver_that_fails_lets_nothing_through(receiver, tus, server, answe
     assert "pre-create failed: " in server.log
 
 
+def test_a_final_upload_is_shown_as_long_as_its_parts(receiver, tus):
+    partial = {"Upload-Concat": "partial"}
+    parts = [tus.create(3, partial, b"abc"), tus.create(2, partial, b"de")]
+    got = tus.post({"Upload-Concat": f"final;{' '.join(parts)}"})
+    assert got.status == 201
+    upload = receiver.of("pre-create")[-1].message["Event"]["Upload"]
+    assert (upload["Size"], upload["SizeIsDeferred"], upload["IsFinal"]) == (5, False, True)
+    assert upload["PartialUploads"] == [id_of(part) for part in parts]
+    final_id = id_of(tus.target(got.get("Location")))
+    assert eventually(lambda: "post-finish" in receiver.kinds(final_id))
+    (told,) = receiver.of("post-finish", upload_id=final_id)
+    assert told.message["Event"]["Upload"]["Offset"] == 5
+
+
 def test_a_question_is_put_again_after_a_server_error(receiver, tus):
     answers = [Reply({}, status=502)]
     receiver.answer = lambda got: answers.pop() if got.kind == "pre-create" and answers else None

@@ -26,7 +26,7 @@ from tusserver.ports import Decision, Event, EventKind
 from tusserver.protocol.headers import format_metadata
 from tusserver.protocol.messages import Created, Extras
 from tusserver.protocol.rules import check_create, expires_at, limits_of
-from tusserver.upload import Kind, Status, Upload, new_upload_id
+from tusserver.upload import MAX_INTEGER, Kind, Status, Upload, new_upload_id
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -139,7 +139,8 @@ class Creator:
         if not parts.hooks.wants(EventKind.PRE_CREATE):
             return upload, Decision()
         event_id = f"{upload.upload_id}-{EventKind.PRE_CREATE.value}"
-        event = Event(EventKind.PRE_CREATE, upload, event_id, request)
+        shown = await self._with_length(upload)
+        event = Event(EventKind.PRE_CREATE, shown, event_id, request)
         decision = accepted(await parts.hooks.before(event))
         if decision.metadata is not None:
             upload = replace(upload, metadata=format_metadata(decision.metadata))
@@ -148,6 +149,15 @@ class Creator:
             if (await parts.records.load(upload.upload_id))[0] is not None:
                 raise Rejected(409, "There is an upload with the id that the application gave.")
         return upload, decision
+
+    async def _with_length(self, upload: Upload) -> Upload:
+        """Give a new upload as the application is shown it: a final one as long as its parts."""
+        if not upload.parts:
+            return upload
+        found = await self._concatenation.load_parts(upload)
+        lengths = [part.length for part in found if part is not None and part.length is not None]
+        is_known = len(lengths) == len(upload.parts) and 0 < sum(lengths) <= MAX_INTEGER
+        return replace(upload, length=sum(lengths)) if is_known else upload
 
     async def _create_single(
         self,

@@ -24,11 +24,12 @@ class Presence:
     def __init__(self, directory: Path) -> None:
         """Keep the files in this directory."""
         self._directory = directory
-        self.name = secrets.token_hex(8)
+        self.name = ""
         self._descriptor = -1
 
     def enter(self) -> None:
         """Show that this process is there, and clear up after dead ones. Raises: OSError."""
+        self.name = secrets.token_hex(8)
         new = self._directory / (self.name + NEW)
         self._descriptor = os.open(new, _FLAGS, 0o600)
         fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import subprocess
 import sys
 import threading
@@ -252,3 +253,22 @@ def _check_truth(receiver: HookReceiver, tus: Tus) -> None:
         else:
             assert head.status == 200
             assert ("post-finish" in kinds) == (head.offset == 4)
+
+
+def test_what_the_page_shows_verifies_signatures(receiver):
+    page = (ROOT / "docs" / "hooks.md").read_text(encoding="utf-8")
+    (snippet,) = re.findall(r"^```python\n(.*?)^```$", page, flags=re.DOTALL | re.MULTILINE)
+    names: dict[str, Any] = {}
+    exec(snippet, names)  # noqa: S102 - it is our own page
+    with TusServer(*flags(receiver.url), "--webhook-secret", SECRET) as server:
+        Tus(server.url).create(5)
+        assert eventually(lambda: bool(receiver.got))
+    (got,) = receiver.got
+    names["verify"](SECRET, got.headers, got.body)
+    for headers, body in (
+        (got.headers, got.body + b" "),
+        ({**got.headers, "webhook-id": "another"}, got.body),
+        ({**got.headers, "webhook-timestamp": "1"}, got.body),
+    ):
+        with pytest.raises(ValueError, match=r"secret|old"):
+            names["verify"](SECRET, headers, body)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import pytest
 from tests.hooks.receivers import Reply, receiving
 from tests.support.hosted import hosted
 from tests.support.raw import Tus
-from tests.support.server import TusServer
+from tests.support.server import ROOT, TusServer
 from tests.support.waiting import eventually
 from tusserver.caller import Caller
 from tusserver.compose import build_app
@@ -253,3 +254,16 @@ def test_a_wrong_setting_is_refused_without_telling_secrets(name, value, reason)
     with pytest.raises(ConfigError, match=reason) as caught:
         Settings(**{name: value})
     assert "secret@" not in str(caught.value)
+
+
+def test_the_examples_of_the_page_have_the_fields_that_are_sent_and_understood():
+    page = (ROOT / "docs" / "hooks.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```json\n(.*?)^```$", page, flags=re.DOTALL | re.MULTILINE)
+    sent, answer = map(json.loads, blocks)
+    real = written(event(EventKind.POST_FINISH, RequestInfo("PATCH", "/", "::1")))
+    for path in ((), ("Event",), ("Event", "Upload"), ("Event", "HTTPRequest"), ("Tusserver",)):
+        told, shown = real, sent
+        for name in path:
+            told, shown = told[name], shown[name]
+        assert list(told) == list(shown)
+    assert decided(EventKind.PRE_CREATE, **answer).reject[0] == 403

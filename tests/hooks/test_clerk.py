@@ -1,0 +1,85 @@
+"""The thread that keeps events: what it cannot keep is told to who asked, and to nobody else."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from functools import partial
+
+import pytest
+
+from tusserver.errors import StorageFault, StorageFull
+from tusserver.hooks.clerk import Clerk
+from tusserver.hooks.shelf import Entry, Shelf
+
+
+def entry(number: int, size: int = 10) -> Entry:
+    return Entry(
+        event_id=f"e{number}", upload_id=f"u{number}", kind="post-create", body=b"x" * size
+    )
+
+
+@pytest.fixture
+async def clerk(tmp_path):
+    clerk = Clerk(tmp_path / "events.db", targets=1, syncs=True)
+    await clerk.open()
+    yield clerk
+    await clerk.close()
+
+
+def put(number: int, size: int = 10):
+    return partial(Shelf.put, entry=entry(number, size), owner="", now=1.0)
+
+
+async def waiting(clerk: Clerk) -> list[str]:
+    rows = await clerk.do(partial(Shelf.listed, dead=False, after=0, limit=1000))
+    return [row.event_id for row in rows]
+
+
+async def test_what_is_asked_for_is_done_in_its_order(clerk):
+    await asyncio.gather(*(clerk.do(put(number), sync=True) for number in range(100)))
+    clerk.note(put(100))
+    assert await waiting(clerk) == [f"e{number}" for number in range(101)]
+
+
+async def test_a_step_that_fails_takes_no_other_with_it(clerk):
+    def fail(_shelf):
+        raise RuntimeError("a fault of ours")
+
+    steps = [clerk.do(put(1)), clerk.do(fail), clerk.do(put(2))]
+    results = await asyncio.gather(*steps, return_exceptions=True)
+    assert [type(result) for result in results] == [type(None), StorageFault, type(None)]
+    assert await waiting(clerk) == ["e1", "e2"]
+
+
+async def test_a_full_disk_is_told_and_what_fits_again_is_kept(clerk):
+    await clerk.do(put(1))
+    await clerk.do(lambda shelf: shelf._db.execute("PRAGMA max_page_count = 1"))
+    with pytest.raises(StorageFull):
+        await clerk.do(put(2, size=1_000_000), sync=True)
+    await clerk.do(lambda shelf: shelf._db.execute("PRAGMA max_page_count = 100000"))
+    await clerk.do(put(3, size=100_000), sync=True)
+    assert await waiting(clerk) == ["e1", "e3"]
+
+
+async def test_what_was_asked_for_is_done_before_the_end(tmp_path):
+    first = Clerk(tmp_path / "events.db", targets=1, syncs=False)
+    await first.open()
+    for number in range(50):
+        first.note(put(number))
+    await first.close()
+    with pytest.raises(StorageFault):
+        await first.do(put(99))
+    second = Clerk(tmp_path / "events.db", targets=1, syncs=False)
+    await second.open()
+    assert len(await waiting(second)) == 50
+    await second.close()
+
+
+async def test_a_step_is_done_though_nobody_waits_for_it_any_more(clerk):
+    waiter = asyncio.ensure_future(clerk.do(put(1)))
+    await asyncio.sleep(0)
+    waiter.cancel()
+    with suppress(asyncio.CancelledError):
+        await waiter
+    assert await waiting(clerk) == ["e1"]

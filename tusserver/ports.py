@@ -222,10 +222,12 @@ class Storage(Protocol):
         *,
         older_than: float,
         known: Callable[[UploadId], Awaitable[bool]] | None = None,
+        dry_run: bool = False,
     ) -> int:
         """Delete unlocked files with no valid ledger, untouched for so many seconds; count them.
 
         Nothing is deleted of an upload that is `known` to the state store and not removed.
+        `dry_run`: they are only counted.
         """
 
 

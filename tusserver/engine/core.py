@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 from tusserver.body import ALGORITHMS, BodyEnd
 from tusserver.caller import EVERYONE, Caller
 from tusserver.engine.append import Appender
+from tusserver.engine.clearing import Clearing
 from tusserver.engine.concat import Concatenation
 from tusserver.engine.counting import count_forever
 from tusserver.engine.create import Creator
@@ -100,9 +101,10 @@ class UploadEngine:
             granted=Granted(parts, takeover=self._takeover, remover=self._remover),
         )
         self._describer = Describer(parts, self._takeover, concatenation)
+        self.clearing = Clearing(parts, self._takeover, self._remover)
         self.sweeper = Sweeper(
             parts,
-            takeover=self._takeover,
+            clearing=self.clearing,
             remover=self._remover,
             concatenation=concatenation,
             events=self._events,
@@ -113,8 +115,10 @@ class UploadEngine:
 
     # --- life ----------------------------------------------------------------------------
 
-    async def start(self) -> None:
+    async def start(self, *, chores: bool = True) -> None:
         """Open the store, answer other workers, begin to sweep and to sync what falls idle.
+
+        Without `chores` it only does what it is told to, beside servers that do the rest.
 
         Raises: ConfigError, StorageFault, StateUnavailable. Nothing is left open then.
         """
@@ -128,6 +132,8 @@ class UploadEngine:
             await self.close()
             raise
         self.parts.mailbox.serve(self._takeover.answer)
+        if not chores:
+            return
         for chore, name in ((self.sweeper.run(), "sweeper"), (self._idle.run(), "idle sync")):
             self._chores.append(asyncio.create_task(chore, name=name))
         if not isinstance(self.parts.quota, NoQuota):
@@ -235,6 +241,10 @@ class UploadEngine:
     ) -> Terminated:
         """Remove an upload; see `Remover.terminate`."""
         return await self._run(self._remover.terminate(upload_id, request=request), None)
+
+    async def evict(self, upload_id: UploadId) -> Upload:
+        """Remove an upload for the operator; see `Remover.evict`."""
+        return await self._run(self._remover.evict(upload_id), None)
 
     async def _run(self, work: Coroutine[Any, Any, _T], body: Body | None) -> _T:
         """Run a request's work so that a cancelled handler ends the body, never a commit."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from tusserver.caller import EVERYONE
 from tusserver.engine.finish import accepted
 from tusserver.engine.work import Phase, Work
-from tusserver.errors import PartPinned, TusError, UploadLocked
+from tusserver.errors import PartPinned, TusError, UploadLocked, UploadNotFound
 from tusserver.ports import Decision, Event, EventKind
 from tusserver.protocol.messages import Terminated
 from tusserver.protocol.rules import check_exists, check_visible
@@ -55,6 +55,22 @@ class Remover:
             await self._check_pins(upload)
             await self.discard(work, lease, upload, request)
         return Terminated()
+
+    async def evict(self, upload_id: UploadId) -> Upload:
+        """Remove an upload for the operator; give the record that it had.
+
+        No hook can refuse that, and what clients no longer see goes too: an expired upload, an
+        invalid one. A running append is stopped. Raises: UploadNotFound, PartPinned,
+        UploadLocked.
+        """
+        work = Work(upload_id)
+        async with self._takeover.hold(work) as lease:
+            upload, _ = await self._parts.records.load(upload_id)
+            if upload is None:
+                raise UploadNotFound
+            await self._check_pins(upload)
+            await self.discard(work, lease, upload, None)
+        return upload
 
     async def discard(
         self, work: Work, lease: Lease | None, upload: Upload, request: RequestInfo | None

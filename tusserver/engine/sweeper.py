@@ -9,25 +9,32 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from tusserver.engine.work import Work
-from tusserver.errors import StateUnavailable, TusError, UploadLocked
+from tusserver.errors import StateUnavailable, TusError
 from tusserver.protocol.rules import is_expired
 from tusserver.upload import EventState, Kind, Status
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable
+
+    from tusserver.engine.clearing import Clearing
     from tusserver.engine.concat import Concatenation
     from tusserver.engine.events import Events
     from tusserver.engine.idle import IdleSync
     from tusserver.engine.parts import EngineParts
     from tusserver.engine.remove import Remover
-    from tusserver.engine.takeover import Takeover
     from tusserver.upload import Upload, UploadId
 
 logger = logging.getLogger(__name__)
 
+_T = TypeVar("_T")
+
 PAGE = 500
+AT_ONCE = 4
+"""Uploads that are tended, and so removed, at the same time."""
+BETWEEN = 0.0012
+"""Seconds from one removal to the next: 10,000 take twelve seconds."""
 CHORE = "sweep"
 CLOCK_TOLERANCE = 60.0
 ORPHAN_AGE = 86_400.0
@@ -43,7 +50,7 @@ class Sweeper:
         self,
         parts: EngineParts,
         *,
-        takeover: Takeover,
+        clearing: Clearing,
         remover: Remover,
         concatenation: Concatenation,
         events: Events,
@@ -53,7 +60,7 @@ class Sweeper:
     ) -> None:
         """Sweep every `interval` seconds; remove what was expired for `grace` seconds."""
         self._parts = parts
-        self._takeover = takeover
+        self._clearing = clearing
         self._remover = remover
         self._concatenation = concatenation
         self._events = events
@@ -62,6 +69,7 @@ class Sweeper:
         self._grace = grace
         self._seen: dict[UploadId, float] = {}
         self._seen_before: dict[UploadId, float] = {}
+        self._turn = 0.0
         self._drift: float | None = None
         self._orphans_at = parts.clock.monotonic() - ORPHANS_EVERY
 
@@ -81,39 +89,88 @@ class Sweeper:
         parts = self._parts
         if not self._clocks_agree() or not await parts.storage.elect(CHORE):
             return 0
-        removed, after = 0, None
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
         self._seen_before, self._seen = self._seen, {}
-        while page := await parts.storage.scan(after, PAGE):
-            for upload in page:
-                removed += await self._try_to_tend(upload)
-            after = page[-1].upload_id
-            await asyncio.sleep(0)
+        removed = await self._remove_seen()
+        removed += await self._sweep_ledgers()
         if not parts.state.is_ledger:
             removed += await self._sweep_state()
-        await self._sweep_orphans()
         if removed:
-            logger.info("swept %d uploads", removed)
+            logger.info("swept %d uploads in %.1f s", removed, loop.time() - begun)
+        await self._sweep_orphans()
         return removed
+
+    async def _sweep_ledgers(self) -> int:
+        """Tend all records that there are, a page at a time, while the next one is being read."""
+        removed = 0
+        reading = self._read_on(None)
+        try:
+            while page := await reading:
+                reading = self._read_on(page[-1].upload_id)
+                removed += await self._in_turn(self._try_to_tend, page)
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+        return removed
+
+    def _read_on(self, after: UploadId | None) -> asyncio.Task[list[Upload]]:
+        page = self._parts.storage.scan(after, PAGE, gently=True)
+        return asyncio.ensure_future(page)
 
     async def _sweep_state(self) -> int:
         """Remove expired records of the state store that have no ledger any more."""
-        parts, removed = self._parts, 0
+        parts, left = self._parts, []
         for upload_id in await parts.state.expired(parts.now(), PAGE):
             upload, _ = await parts.records.load(upload_id)
             if upload is None:
                 await parts.records.drop(upload_id)
             else:
-                removed += await self._try_to_tend(upload)
-        return removed
+                left.append(upload)
+        return await self._in_turn(self._try_to_tend, left)
+
+    async def _remove_seen(self) -> int:
+        """Remove what has been seen expired for long enough: it need not be looked for."""
+        now = self._parts.clock.monotonic()
+        seen = self._seen_before.items()
+        due = [upload_id for upload_id, since in seen if now - since >= self._grace]
+        return await self._in_turn(self._try_to_remove, due)
+
+    async def _in_turn(self, act: Callable[[_T], Awaitable[bool]], todo: Iterable[_T]) -> int:
+        """Do something for each, a few at a time; give the number of uploads removed."""
+        waiting = iter(todo)
+
+        async def work() -> int:
+            removed = 0
+            for one in waiting:
+                removed += await act(one)
+            return removed
+
+        workers = [asyncio.create_task(work(), name="sweeping") for _ in range(AT_ONCE)]
+        try:
+            return sum(await asyncio.gather(*workers))
+        finally:
+            # One that failed has ended the round: the others must not go on behind it.
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
 
     async def _try_to_tend(self, upload: Upload) -> bool:
         """Do what a record calls for; one that cannot be helped must not keep the others."""
+        return await self._left_alone(self._tend(upload), upload.upload_id)
+
+    async def _try_to_remove(self, upload_id: UploadId) -> bool:
+        """Remove an upload as `_remove` does; one that cannot be must not keep the others."""
+        return await self._left_alone(self._remove(upload_id), upload_id)
+
+    async def _left_alone(self, tending: Coroutine[Any, Any, bool], upload_id: UploadId) -> bool:
+        """Log what fails for one upload; a state store that does not answer fails for all."""
         try:
-            return await self._tend(upload)
+            return await tending
         except StateUnavailable:
             raise
         except TusError as error:
-            logger.warning("upload %s is left as it is: %s", upload.upload_id, error.message)
+            logger.warning("upload %s is left as it is: %s", upload_id, error.message)
             return False
 
     async def _tend(self, upload: Upload) -> bool:
@@ -143,19 +200,14 @@ class Sweeper:
 
     async def _remove(self, upload_id: UploadId) -> bool:
         """Remove an upload that nobody is using, if it is still due when its lease is held."""
-        parts = self._parts
-        try:
-            async with self._takeover.hold_if_free(Work(upload_id, chore=True)) as lease:
-                upload, _ = await parts.records.load(upload_id)
-                if upload is None:
-                    return False
-                due = upload.status is Status.REMOVED or is_expired(upload, parts.now())
-                if not due or await self._remover.is_pinned(upload):
-                    return False
-                await self._remover.erase(lease, upload)
-        except UploadLocked:
-            return False
-        return True
+        await self._pace()
+        return (await self._clearing.clear(upload_id)).goes
+
+    async def _pace(self) -> None:
+        """Wait for the turn of the next removal, so that requests are served in between."""
+        now = asyncio.get_running_loop().time()
+        self._turn = max(now, self._turn) + BETWEEN
+        await asyncio.sleep(self._turn - BETWEEN - now)
 
     def _clocks_agree(self) -> bool:
         """Tell whether the wall clock went as the monotonic one since the last round."""

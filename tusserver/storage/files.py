@@ -24,6 +24,7 @@ PRIVATE_MODE = 0o600
 PRIVATE_DIRECTORY_MODE = 0o700
 COPY_LIMIT = 32 * 1024 * 1024
 """Bytes that one step of a copy moves at most."""
+READ_SIZE = 16 * 1024
 TEMPORARY = ".tmp"
 """How the name of a file ends that is not under its final name yet."""
 
@@ -189,12 +190,20 @@ def write_file(path: Path, data: bytes, *, mode: int, sync: bool) -> None:
         raise
 
 
-def read_file(path: Path) -> bytes | None:
+def read_file(path: Path | str) -> bytes | None:
     """Read a small file; None if there is none."""
+    # Half the time of Path.read_bytes, and this is what every request begins with.
     try:
-        return path.read_bytes()
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
+    try:
+        data = os.read(descriptor, READ_SIZE)
+        while more := os.read(descriptor, READ_SIZE):
+            data += more
+    finally:
+        os.close(descriptor)
+    return data
 
 
 def remove_directory(path: Path) -> None:

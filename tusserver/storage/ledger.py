@@ -290,10 +290,12 @@ def _parse_sector(data: bytes) -> tuple[str, dict[str, str]]:
         raise LedgerError("a sector is blank or torn")
     try:
         name, *pairs = body.decode("ascii").split()
-        fields = dict(pair.split("=", 1) for pair in pairs)
-        return name, {key: unquote(value, errors="surrogatepass") for key, value in fields.items()}
+        fields = dict([pair.split("=", 1) for pair in pairs])
+        if b"%" in body:
+            fields = {key: unquote(value, errors="surrogatepass") for key, value in fields.items()}
     except ValueError as exc:
         raise LedgerError(f"a sector makes no fields: {exc}") from exc
+    return name, fields
 
 
 def _format_optional(number: int | None) -> str:

@@ -55,7 +55,7 @@ class LedgerReader:
         self._store_id = store_id
         self._complained: set[UploadId] = set()
 
-    def read(self, path: Path, upload_id: UploadId) -> tuple[Ledger | None, Holder | None]:
+    def read(self, path: Path | str, upload_id: UploadId) -> tuple[Ledger | None, Holder | None]:
         """Read ledger and holder; no ledger if there is none, or none that is valid (logged once).
 
         Raises: StoreMismatch for a valid ledger that is not ours.

@@ -25,7 +25,7 @@ from tusserver.storage.layout import Places
 from tusserver.storage.leases import Contended, FileLease, tell_locked
 from tusserver.storage.opening import open_store
 from tusserver.storage.pool import FilePool, TimedWriter
-from tusserver.storage.sweeping import Orphans, scan, scan_ids
+from tusserver.storage.sweeping import Orphans, Scanner, in_slices
 from tusserver.storage.trouble import translated
 
 if TYPE_CHECKING:
@@ -331,15 +331,21 @@ class LocalStorage:
                 await self._writer.write(ledger.descriptor, data, offset)
             ledger.wrote(upload, steps)
 
-    async def scan(self, after: UploadId | None, limit: int) -> list[Upload]:
+    async def scan(
+        self, after: UploadId | None, limit: int, *, gently: bool = False
+    ) -> list[Upload]:
         """Read up to `limit` ledger records in the order of their ids, after `after`."""
-        work = partial(scan, self._places, self._store.leases, after, limit)
-        return await self._run(work, self._places.root, "listing")
+        with translated(self._places.root, "listing"):
+            return await self._scanner.records(after, limit, gently=gently)
 
     async def scan_ids(self, after: UploadId | None, limit: int) -> list[UploadId]:
         """Name up to `limit` uploads that have a ledger file, in order, without reading them."""
-        work = partial(scan_ids, self._places, after, limit)
-        return await self._run(work, self._places.root, "listing")
+        with translated(self._places.root, "listing"):
+            return await self._scanner.ids(after, limit)
+
+    @property
+    def _scanner(self) -> Scanner:
+        return Scanner(self._places, self._store.leases, self._pool)
 
     # --- pins ----------------------------------------------------------------------------
 
@@ -381,21 +387,23 @@ class LocalStorage:
         *,
         older_than: float,
         known: Callable[[UploadId], Awaitable[bool]] | None = None,
+        dry_run: bool = False,
     ) -> int:
         """Delete unlocked files with no valid ledger, untouched for so many seconds; count them.
 
         Of an upload that is `known` to the state store nothing is deleted but what has a removal
-        mark. Also finishes removals that a crash broke off.
+        mark. Also finishes removals that a crash broke off. `dry_run`: they are only counted.
         """
-        root = self._places.root
-        orphans = Orphans(self._places, self._store.leases, older_than=older_than)
-        count = await self._run(orphans.temporaries, root, "sweeping")
-        for shard in await self._run(self._places.shards, root, "sweeping"):
-            work = partial(orphans.candidates, shard)
-            for upload_id in await self._run(work, root / shard, "sweeping"):
-                keep = known is not None and await known(upload_id)
-                delete = partial(orphans.delete, upload_id, known=keep)
-                count += await self._run(delete, self._places.data(upload_id), "sweeping")
+        root, pool, count = self._places.root, self._pool, 0
+        leases = self._store.leases
+        orphans = Orphans(self._places, leases, older_than=older_than, dry_run=dry_run)
+        with translated(root, "sweeping"):
+            async for deleted in in_slices(pool, orphans.temporaries(), gently=True):
+                count += len(deleted)
+            async for found in in_slices(pool, orphans.candidates(), gently=True):
+                for upload_id in found:
+                    keep = known is not None and await known(upload_id)
+                    count += await pool.run(partial(orphans.delete, upload_id, known=keep))
         return count
 
 

@@ -1,94 +1,161 @@
 """Going through all files of a store (floor 4): its records, and what belongs to none.
 
-Everything here blocks: call it in a thread.
+What is no coroutine here blocks: call it in a thread.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from bisect import bisect_right
-from contextlib import suppress
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 from tusserver.errors import StoreMismatch
 from tusserver.storage.files import TEMPORARY, is_at, lock
-from tusserver.storage.layout import ledger_owner
+from tusserver.storage.layout import LEDGER, ledger_owner
 from tusserver.upload import Status, UploadId, is_upload_id
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
     from tusserver.storage.layout import Places
     from tusserver.storage.leases import Leases
+    from tusserver.storage.pool import FilePool
     from tusserver.upload import Upload
 
+_T = TypeVar("_T")
 
-def scan_ids(places: Places, after: UploadId | None, limit: int) -> list[UploadId]:
-    """Name up to `limit` uploads that have a ledger, in order. Raises: OSError."""
-    found: list[UploadId] = []
-    for shard in places.shards():
-        if after is not None and shard < after[:2]:
-            continue
-        owners = sorted(
-            owner for name in _names(places.root / shard) if (owner := ledger_owner(name))
-        )
-        start = 0 if after is None else bisect_right(owners, after)
-        found += owners[start : start + limit - len(found)]
-        if len(found) >= limit:
-            break
-    return found
+SLICE = 0.0005
+"""Seconds after which a thread that reads many ledgers lets others run: the interpreter lets it
+keep them waiting for ten times as long, at each step of a request."""
+PAUSE = 4.0
+"""How much longer than it reads a gentle reader rests."""
 
 
-def scan(places: Places, leases: Leases, after: UploadId | None, limit: int) -> list[Upload]:
-    """Read up to `limit` valid records in the order of their ids. Raises: OSError.
+async def in_slices(
+    pool: FilePool, steps: Iterator[_T | None], *, gently: bool
+) -> AsyncIterator[list[_T]]:
+    """Take blocking steps in threads of a pool, a slice at a time; give what they find.
 
-    Gives fewer than `limit` only at the end: what is not valid or not ours is passed over.
+    `gently`: rest in between, for longer than a slice took.
     """
-    found: list[Upload] = []
-    while len(found) < limit:
-        wanted = limit - len(found)
-        upload_ids = scan_ids(places, after, wanted)
+    done = False
+    while not done:
+        found, done = await pool.run(partial(_take_slice, steps))
+        yield found
+        if gently and not done:
+            await asyncio.sleep(SLICE * PAUSE)
+
+
+def _take_slice(steps: Iterator[_T | None]) -> tuple[list[_T], bool]:
+    """Take steps for a moment; tell whether they are over."""
+    found: list[_T] = []
+    # Time on the processor: to wait for a disk keeps nobody else waiting.
+    deadline = time.thread_time() + SLICE
+    for step in steps:
+        if step is not None:
+            found.append(step)
+        if time.thread_time() >= deadline:
+            return found, False
+    return found, True
+
+
+class Scanner:
+    """Reads the records of a store in slices, between which requests get their turn."""
+
+    def __init__(self, places: Places, leases: Leases, pool: FilePool) -> None:
+        """Read in these threads."""
+        self._places = places
+        self._reader = leases.reader
+        self._pool = pool
+
+    async def ids(
+        self, after: UploadId | None, limit: int, *, gently: bool = False
+    ) -> list[UploadId]:
+        """Name up to `limit` uploads that have a ledger, in order. Raises: OSError."""
+        found: list[UploadId] = []
+        async for shards in in_slices(self._pool, self._shards(after), gently=gently):
+            found += [upload_id for owners in shards for upload_id in owners]
+            if len(found) >= limit:
+                break
+        return found[:limit]
+
+    def _shards(self, after: UploadId | None) -> Iterator[list[UploadId] | None]:
+        for shard in self._places.shards():
+            if after is not None and shard < after[:2]:
+                continue
+            names = _names(self._places.root / shard)
+            owners = sorted(owner for name in names if (owner := ledger_owner(name)))
+            yield owners if after is None else owners[bisect_right(owners, after) :]
+
+    async def records(self, after: UploadId | None, limit: int, *, gently: bool) -> list[Upload]:
+        """Read up to `limit` valid records in the order of their ids. Raises: OSError.
+
+        Gives fewer than `limit` only at the end: what is not valid or not ours is passed over.
+        """
+        found: list[Upload] = []
+        while len(found) < limit:
+            wanted = limit - len(found)
+            upload_ids = await self.ids(after, wanted, gently=gently)
+            async for records in in_slices(self._pool, self._read(upload_ids), gently=gently):
+                found += records
+            if len(upload_ids) < wanted:
+                break
+            after = upload_ids[-1]
+        return found
+
+    def _read(self, upload_ids: list[UploadId]) -> Iterator[Upload | None]:
+        root = str(self._places.root)
         for upload_id in upload_ids:
-            with suppress(StoreMismatch):
-                record = leases.peek(upload_id, held_here=True).record
-                if record is not None:
-                    found.append(record)
-        if len(upload_ids) < wanted:
-            break
-        after = upload_ids[-1]
-    return found
+            # Putting a path together from parts takes nearly as long as reading the file.
+            path = f"{root}/{upload_id[:2]}/{upload_id}{LEDGER}"
+            try:
+                ledger, _ = self._reader.read(path, upload_id)
+            except StoreMismatch:
+                ledger = None
+            yield None if ledger is None else ledger.record
 
 
 class Orphans:
     """Finds and deletes files that belong to no upload, and what a removal left behind."""
 
-    def __init__(self, places: Places, leases: Leases, *, older_than: float) -> None:
-        """Touch nothing that was written in the last `older_than` seconds."""
+    def __init__(
+        self, places: Places, leases: Leases, *, older_than: float, dry_run: bool = False
+    ) -> None:
+        """Touch nothing that was written in the last `older_than` seconds.
+
+        `dry_run`: touch nothing at all, only say what would be deleted.
+        """
+        self._dry_run = dry_run
         self._places = places
         self._leases = leases
         self._before = time.time() - older_than
 
-    def temporaries(self) -> int:
-        """Delete files that never got their final name; give their number. Raises: OSError."""
+    def temporaries(self) -> Iterator[str | None]:
+        """Delete files that never got their final name; name them. Raises: OSError."""
         directories = [self._places.root / shard for shard in self._places.shards()]
-        count = 0
         for directory in (*directories, self._places.private):
             for name in _names(directory):
                 if name.endswith(TEMPORARY) and self._is_old(directory / name):
-                    (directory / name).unlink(missing_ok=True)
-                    count += 1
-        return count
+                    if not self._dry_run:
+                        (directory / name).unlink(missing_ok=True)
+                    yield name
+            yield None
 
-    def candidates(self, shard: str) -> list[UploadId]:
-        """Name what looks like an orphan in one shard. Raises: OSError."""
-        owners = set()
-        for name in _names(self._places.root / shard):
-            if is_upload_id(name):
-                owners.add(UploadId(name))
-            elif (owner := ledger_owner(name)) is not None:
-                owners.add(owner)
-        return sorted(owner for owner in owners if self._is_orphan(owner) is not None)
+    def candidates(self) -> Iterator[UploadId | None]:
+        """Name what looks like an orphan. Raises: OSError."""
+        for shard in self._places.shards():
+            owners = set()
+            for name in _names(self._places.root / shard):
+                if is_upload_id(name):
+                    owners.add(UploadId(name))
+                elif (owner := ledger_owner(name)) is not None:
+                    owners.add(owner)
+            for owner in sorted(owners):
+                yield owner if self._is_orphan(owner) is not None else None
 
     def delete(self, upload_id: UploadId, *, known: bool) -> bool:
         """Delete an orphan if it still is one when its lock is held. Raises: OSError.
@@ -112,7 +179,8 @@ class Orphans:
         removal = self._is_orphan(upload_id)
         if removal is None or (known and not removal):
             return False
-        self._leases.delete(upload_id)
+        if not self._dry_run:
+            self._leases.delete(upload_id)
         return True
 
     def _is_orphan(self, upload_id: UploadId) -> bool | None:
@@ -140,6 +208,6 @@ class Orphans:
 
 def _names(directory: Path) -> list[str]:
     try:
-        return [entry.name for entry in directory.iterdir()]
+        return os.listdir(directory)  # noqa: PTH208 - names are what is wanted
     except FileNotFoundError:
         return []

@@ -190,7 +190,7 @@ def test_help_names_the_commands_and_every_flag(directory):
     result = run("--help", directory=directory)
     assert result.returncode == 0
     assert result.stderr == ""
-    for word in ("serve", "adopt", "TUSSERVER_", *map(cli.flag_of, Settings.model_fields)):
+    for word in (*cli.COMMANDS, "TUSSERVER_", *map(cli.flag_of, Settings.model_fields)):
         assert word in result.stdout
     assert list(directory.iterdir()) == []
 
@@ -211,7 +211,7 @@ def test_the_version_is_told(directory):
         (["serve", "--port", "x"], "--port=x: not a port: write a number from 0 to 65535"),
         (["--colour=red"], "--colour=red: there is no such flag"),
         (["--port"], "--port: expected one argument"),
-        (["upload"], "command=upload: there are only serve, adopt, settings"),
+        (["upload"], "command=upload: there are only serve, adopt, check, settings, list, show,"),
         (["adopt", "--state=x"], "--state=x: not a state store: write local, redis://HOST:PORT/0"),
         (["--host=a\nb"], r"--host=a\nb: not an address"),
         (["--config=no.toml"], "--config=no.toml: cannot be read: No such file or directory"),

@@ -15,9 +15,13 @@ from typing import TYPE_CHECKING
 from tusserver.commands.adopt import ADOPT
 from tusserver.commands.check import CHECK
 from tusserver.commands.events import EVENTS, RESEND
+from tusserver.commands.list import LIST
+from tusserver.commands.remove import REMOVE
 from tusserver.commands.serve import SERVE
 from tusserver.commands.settings import SETTINGS
+from tusserver.commands.show import SHOW
 from tusserver.commands.sign import SIGN
+from tusserver.commands.sweep import SWEEP
 from tusserver.config import Settings, flag_of, flag_parser, load_command
 from tusserver.errors import ConfigError, StateUnavailable, TusError
 from tusserver.logs import start_logging
@@ -29,7 +33,20 @@ if TYPE_CHECKING:
     from tusserver.commands.command import Command
 
 COMMANDS = {
-    command.name: command for command in (SERVE, ADOPT, CHECK, SETTINGS, SIGN, EVENTS, RESEND)
+    command.name: command
+    for command in (
+        SERVE,
+        ADOPT,
+        CHECK,
+        SETTINGS,
+        LIST,
+        SHOW,
+        REMOVE,
+        SWEEP,
+        SIGN,
+        EVENTS,
+        RESEND,
+    )
 }
 """The commands, in the order in which `--help` lists them."""
 

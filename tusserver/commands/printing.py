@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from contextlib import contextmanager
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -39,10 +40,16 @@ def print_json(value: Any) -> None:
     print(json.dumps(value))
 
 
-def columns(rows: Iterable[Sequence[str]], *, head: Sequence[str]) -> list[str]:
-    """Align cells in columns beneath `head`; nothing in a cell can break the table."""
+def columns(
+    rows: Iterable[Sequence[str]], *, head: Sequence[str], least: Sequence[int] = ()
+) -> list[str]:
+    """Align cells in columns beneath `head`; nothing in a cell can break the table.
+
+    `least`: widths of the first columns at least.
+    """
     table = [head, *([printable(cell) for cell in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    widths = [max(pair) for pair in zip_longest(widths, least, fillvalue=0)]
     lines = []
     for row in table:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))

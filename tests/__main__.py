@@ -26,6 +26,7 @@ SYSTEM_PROGRAMS = {
     "curl": "curl",
     "nginx": "nginx-light",
     "haproxy": "haproxy",
+    "caddy": "caddy",
 }
 """Programs that the tests run, and the packages of Debian and Ubuntu that hold them."""
 OLDEST_PYTHON = (3, 11)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.proxies import (
+    PACKAGES,
     PROGRAMS,
     RunningProxy,
     documented,
@@ -57,7 +58,7 @@ def codes(findings: list[Finding]) -> dict[str, Level]:
     return {finding.code: finding.level for finding in findings if finding.level is not Level.OK}
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("program", PACKAGES)
 async def test_what_is_documented_is_right(server, program):
     findings = await check(program, {}, f"127.0.0.1:{server.port}")
     assert [(finding.level, finding.code) for finding in findings] == [(Level.OK, "proxy")]

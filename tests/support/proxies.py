@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import socket
@@ -27,8 +28,10 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "docs" / "deploy"
-PROGRAMS = {"nginx": "nginx-light", "haproxy": "haproxy"}
-"""The programs, and the packages of Debian and Ubuntu that hold them."""
+PROGRAMS = ("nginx", "haproxy")
+"""The programs with which everything is tried."""
+PACKAGES = {"nginx": "nginx-light", "haproxy": "haproxy", "caddy": "caddy"}
+"""The packages of Debian and Ubuntu that hold them."""
 START_SECONDS = 10.0
 
 _NGINX = """\
@@ -51,7 +54,7 @@ http {{
 def need_proxy(program: str) -> None:
     """Skip the test, with the remedy, where a proxy is missing."""
     if _find(program) is None:
-        pytest.skip(f"no {program} found; remedy: apt-get install {PROGRAMS[program]}")
+        pytest.skip(f"no {program} found; remedy: apt-get install {PACKAGES[program]}")
 
 
 class RunningProxy:
@@ -66,20 +69,27 @@ class RunningProxy:
         self.folder.chmod(0o755)
         self.port = free_port()
         scheme = "https" if tls else "http"
-        self.url = f"{scheme}://127.0.0.1:{self.port}/files/"
+        host = "localhost" if program == "caddy" else "127.0.0.1"  # It goes by names alone.
+        self.url = f"{scheme}://{host}:{self.port}/files/"
         """The creation URL."""
         certificate = self.folder / "certificate.pem"
         make_certificate(certificate)
         for name, value in {
-            "listen": f"127.0.0.1:{self.port}",
+            "listen": f"{host}:{self.port}",
             "server": server,
             "certificate": str(certificate),
         }.items():
             config = config.replace("{" + name + "}", value)
+        folder = str(self.folder)
         self._log = self.folder / "log"
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                self._command(program, config), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                self._command(program, config),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                # Where Caddy keeps what it remembers.
+                env=os.environ | {"XDG_DATA_HOME": folder, "XDG_CONFIG_HOME": folder},
             )
         try:
             self._wait()
@@ -117,10 +127,12 @@ class RunningProxy:
     def _command(self, program: str, config: str) -> list[str]:
         path = _find(program)
         assert path is not None, program
+        site = self.folder / "site.conf"
+        site.write_text(config)
         if program == "haproxy":
-            (self.folder / "site.conf").write_text(config)
-            return [path, "-db", "-f", str(self.folder / "site.conf")]
-        (self.folder / "site.conf").write_text(config)
+            return [path, "-db", "-f", str(site)]
+        if program == "caddy":
+            return [path, "run", "--config", str(site), "--adapter", "caddyfile"]
         main = self.folder / "main.conf"
         main.write_text(_NGINX.format(folder=self.folder))
         return [path, "-p", str(self.folder), "-c", str(main), "-e", str(self.folder / "error.log")]
@@ -140,7 +152,12 @@ class RunningProxy:
 
 def documented(program: str) -> str:
     """Give the configuration of the deployment page, with nothing but places exchanged."""
-    if program == "nginx":
+    if program == "caddy":
+        text = (DEPLOY / "Caddyfile").read_text(encoding="utf-8")
+        alone = "{\n\tadmin off\n\tauto_https off\n}\n"
+        tls = "\n\ttls {certificate} {certificate}"
+        places = {"uploads.example.org {": alone + "https://{listen} {" + tls}
+    elif program == "nginx":
         text = (DEPLOY / "nginx.conf").read_text(encoding="utf-8")
         places = {
             "listen 443 ssl;": "listen {listen} ssl;",

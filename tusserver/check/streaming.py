@@ -22,10 +22,13 @@ SMALL_LIMIT = 64 * MIB
 BODY = 1 * MIB
 FIRST = 4 * 1024
 MORE = 512 * 1024
-LOOKS = 4
+LOOKS = 5
 """How often HEAD is asked for what has arrived."""
 PAUSE = 0.3
 """Seconds between two looks."""
+
+SOON = 2.0
+"""Seconds in which who minds a length says so."""
 
 _TOO_LARGE = 413
 
@@ -62,7 +65,7 @@ async def _passes(visit: Visit, upload: str, power: int) -> bool:
 
     fields = {**APPEND, "Upload-Offset": "7", "Content-Length": str(MIB * 2**power)}
     try:
-        answer = await visit.client.ask("PATCH", upload, fields, body=body(), patience=1.5)
+        answer = await visit.client.ask("PATCH", upload, fields, body=body(), patience=SOON)
     except Silent:
         return True  # It waits for the body, so it does not mind its length.
     except Unreachable:

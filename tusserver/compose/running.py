@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from tusserver.process.link import Link
     from tusserver.process.listening import Listening
     from tusserver.process.notify import Notifier
+    from tusserver.web.accepting import Seat
 
 logger = logging.getLogger(__name__)
 
@@ -47,17 +48,19 @@ class Post:
     tls: SSLContext | None
     limit: int
     """The most connections at once."""
-    is_shared: bool
-    """Other processes accept at the same sockets."""
 
-    async def serve(self, told: asyncio.Event, *, ready: Callable[[], None]) -> None:
+    async def serve(
+        self, told: asyncio.Event, *, ready: Callable[[], None], seat: Seat | None = None
+    ) -> None:
         """Serve until `told` to stop, and stop in good order; `ready`: connections are accepted.
+
+        `seat` is the place among other processes at the same sockets.
 
         Raises: ConfigError, StorageFault, StateUnavailable.
         """
         settings = self.settings
-        # Zero would mean without end.
-        time = max(settings.shutdown_timeout, SHORTEST_GRACE) * ANSWERING_SHARE
+        # Zero would mean without end. aiohttp waits twice: before and after it ends bodies.
+        time = max(settings.shutdown_timeout, SHORTEST_GRACE) * ANSWERING_SHARE / 2
         runner = TusRunner(
             self.build(settings),
             shutdown_timeout=time,
@@ -69,17 +72,15 @@ class Post:
             try:
                 await runner.setup()
                 if not told.is_set():
-                    acceptor = self._acceptor(runner)
+                    acceptor = self._acceptor(runner, seat)
                     acceptor.start()
                     ready()
                     await told.wait()
                     await acceptor.close()
             finally:
                 await runner.cleanup()
-            if self.is_shared:
-                self.listening.close()
 
-    def _acceptor(self, runner: TusRunner) -> Acceptor:
+    def _acceptor(self, runner: TusRunner, seat: Seat | None) -> Acceptor:
         server = runner.server
         if not isinstance(server, TusServer):
             raise TypeError("the runner has not made its server")
@@ -87,7 +88,7 @@ class Post:
             server,
             self.listening.sockets,
             limit=self.limit,
-            is_shared=self.is_shared,
+            seat=seat,
             tls=self.tls,
             handshake_timeout=self.settings.head_timeout,
         )
@@ -100,9 +101,10 @@ async def serve_as_worker(post: Post, link: Link) -> None:
     show_stacks_on_request()
     link.open(told.set)
     try:
-        await post.serve(told, ready=link.ready)
+        await post.serve(told, ready=link.ready, seat=link.seat)
     finally:
         link.close()
+        post.listening.close()
 
 
 class Alone:
@@ -118,12 +120,16 @@ class Alone:
         self._again = False
         """The process starts anew when it has ended what runs."""
         self._ready = False
+        self._retired = False
 
     def run(self) -> None:
         """Serve until a signal ends it. Raises: as `Post.serve`."""
-        asyncio.run(self._serve())
-        if self._again:
-            self._start_anew()
+        try:
+            asyncio.run(self._serve())
+            if self._again:
+                self._start_anew()
+        finally:
+            self._retire()
 
     async def _serve(self) -> None:
         loop = asyncio.get_running_loop()
@@ -154,7 +160,13 @@ class Alone:
         # Who connects from now on learns that nobody is here.
         self._again = False
         self._end()
-        self._post.listening.retire()
+        self._retire()
+
+    def _retire(self) -> None:
+        """Let go of the sockets, once: what is at the path later may be somebody else's."""
+        if not self._retired:
+            self._retired = True
+            self._post.listening.retire()
 
     def _end(self) -> None:
         self._told.set()

@@ -72,11 +72,9 @@ def serve(settings: Settings, *, announce: Callable[[str, int], None]) -> None:
         announce(*listening.place)
         notifier.ready("Accepting connections")
 
-    def post(*, is_shared: bool) -> Post:
-        return Post(settings, build_app, listening, tls=tls, limit=limit, is_shared=is_shared)
-
+    post = Post(settings, build_app, listening, tls, limit)
     if settings.workers == 1 and not survivors:
-        Alone(post(is_shared=False), notifier=notifier, announce=told).run()
+        Alone(post, notifier=notifier, announce=told).run()
         return
     supervisor = Supervisor(
         listening,
@@ -88,7 +86,7 @@ def serve(settings: Settings, *, announce: Callable[[str, int], None]) -> None:
     )
     with share_metrics(settings):
         if (link := supervisor.run()) is not None:
-            asyncio.run(serve_as_worker(post(is_shared=True), link))
+            asyncio.run(serve_as_worker(post, link))
 
 
 async def _rehearse(settings: Settings) -> None:

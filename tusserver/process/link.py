@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tusserver.process.balance import Seat
+
 READY = b"R"
 BEAT = b"."
 BEAT_SECONDS = 1.0
@@ -23,8 +25,9 @@ BEAT_SECONDS = 1.0
 class Link:
     """The worker's end."""
 
-    def __init__(self, end: socket.socket) -> None:
-        """Take the worker's end of the pair."""
+    def __init__(self, end: socket.socket, seat: Seat) -> None:
+        """Take the worker's end of the pair, and its place among the workers."""
+        self.seat = seat
         end.settimeout(0)
         self._end = end
         self._timer: asyncio.TimerHandle | None = None

@@ -20,6 +20,7 @@ from selectors import EVENT_READ, DefaultSelector
 from typing import TYPE_CHECKING
 
 from tusserver.process import handover
+from tusserver.process.balance import Balance
 from tusserver.process.link import READY, Link
 from tusserver.process.rehearsal import Rehearsal
 from tusserver.process.signals import SignalPipe
@@ -82,6 +83,7 @@ class Supervisor:
         self._rehearsal: Rehearsal | None = None
         self._next_sign = 0.0
         self._signals = SignalPipe()
+        self._balance = Balance(workers)
 
     def run(self) -> Link | None:
         """Give the link of a worker in each worker, and None in the parent when all is over.
@@ -161,7 +163,7 @@ class Supervisor:
         if pid == 0:
             ours.close()
             self._become_worker()
-            return Link(theirs)
+            return Link(theirs, self._balance.seat(slot.number))
         theirs.close()
         ours.settimeout(0)
         worker = slot.worker = Worker(slot.number, pid, ours)
@@ -280,6 +282,7 @@ class Supervisor:
             return
         slot = self._slots[worker.number - 1]
         slot.worker = None
+        self._balance.leave(slot.number)
         if self._stop is not None:
             if code:
                 logger.warning("worker %d (process %d) %s", slot.number, worker.pid, ending(code))
@@ -334,7 +337,7 @@ class Supervisor:
         """Try whether the program of now would start, before it takes over."""
         if self._stop is not None or self._rehearsal is not None:
             return
-        if not self._announced:
+        if not self._announced and not self._old:
             logger.warning("SIGHUP: the program is still starting; send it again later")
             return
         self._rehearsal = Rehearsal()

@@ -12,7 +12,7 @@ import errno
 import logging
 import socket
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from tusserver.web.server import TusConnection
 
@@ -31,6 +31,8 @@ BURST = 64
 """Connections accepted in one turn of the loop by a process that is alone at its socket."""
 SHARED_BURST = 2
 """The same where others wait at the socket too."""
+YIELD = 0.002
+"""Seconds for which a process with more connections than another lets that one go first."""
 MAX_REFUSED = 100
 """Refused clients that may be read from until they have seen why."""
 REFUSED_SECONDS = 2.0
@@ -46,6 +48,19 @@ REFUSAL = (
 )
 
 
+class Seat(Protocol):
+    """The place of a process among others that accept at the same sockets."""
+
+    def tell(self, count: int) -> None:
+        """Say how many connections this process has."""
+
+    def leave(self) -> None:
+        """Say that this process accepts no more."""
+
+    def is_ahead(self, count: int) -> bool:
+        """Tell whether another process has fewer connections than `count`."""
+
+
 class Acceptor:
     """Takes the connections of listening sockets for one server."""
 
@@ -55,18 +70,20 @@ class Acceptor:
         sockets: tuple[socket.socket, ...],
         *,
         limit: int,
-        is_shared: bool,
+        seat: Seat | None = None,
         tls: SSLContext | None = None,
         handshake_timeout: float = 30.0,
     ) -> None:
         """Take sockets that listen and do not block.
 
-        `limit` is the most connections at once; `is_shared`: other processes accept here too.
+        `limit` is the most connections at once. A `seat` among other processes that accept here
+        lets those go first that have fewer connections.
         """
         self._server = server
         self._sockets = sockets
         self._limit = limit
-        self._burst = SHARED_BURST if is_shared else BURST
+        self._seat = seat
+        self._burst = BURST if seat is None else SHARED_BURST
         self._tls = tls
         self._handshake_timeout = handshake_timeout
         self._loop = asyncio.get_running_loop()
@@ -77,11 +94,17 @@ class Acceptor:
 
     def start(self) -> None:
         """Begin to accept."""
+        if self._seat is not None:
+            self._server.on_count = self._seat.tell
+            self._seat.tell(0)
         for listener in self._sockets:
             self._loop.add_reader(listener, self._accept, listener)
 
     async def close(self) -> None:
         """Accept no more; what waits in the sockets' queues stays there for others."""
+        if self._seat is not None:
+            self._server.on_count = None
+            self._seat.leave()
         for listener in self._sockets:
             self._loop.remove_reader(listener)
         for timer in self._retries.values():
@@ -109,8 +132,16 @@ class Acceptor:
         known = self._server.connections
         return any(isinstance(one, TusConnection) and one.is_fresh for one in known)
 
-    def _accept(self, listener: socket.socket) -> None:
+    def _count(self) -> int:
+        return self._server.open_connections + len(self._opening)
+
+    def _accept(self, listener: socket.socket, *, is_patient: bool = True) -> None:
+        """Accept some of the connections that wait; `is_patient`: let others go first."""
         for _ in range(self._burst):
+            if is_patient and self._seat is not None and self._seat.is_ahead(self._count()):
+                self._loop.remove_reader(listener)
+                self._retries[listener] = self._loop.call_later(YIELD, self._insist, listener)
+                return
             try:
                 connection, _address = listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
@@ -119,7 +150,7 @@ class Acceptor:
                 self._pause(listener, exc)
                 return
             connection.settimeout(0)
-            if self._server.open_connections + len(self._opening) >= self._limit:
+            if self._count() >= self._limit:
                 self._refuse(connection)
             else:
                 task = self._loop.create_task(self._open(connection))
@@ -152,6 +183,11 @@ class Acceptor:
     def _resume(self, listener: socket.socket) -> None:
         del self._retries[listener]
         self._loop.add_reader(listener, self._accept, listener)
+
+    def _insist(self, listener: socket.socket) -> None:
+        """Accept what nobody else has taken meanwhile."""
+        self._resume(listener)
+        self._accept(listener, is_patient=False)
 
     def _refuse(self, connection: socket.socket) -> None:
         """Tell a client in one write that there are too many, and read until it has seen that."""

@@ -30,6 +30,7 @@ from tusserver.web.access import Gate
 from tusserver.web.arrival import Arrivals
 from tusserver.web.cors import CorsPolicy, check_origin, preflight_headers, response_headers
 from tusserver.web.download import send_upload
+from tusserver.web.hosts import check_host
 from tusserver.web.interim import check_expectation, send_continue
 from tusserver.web.paths import base_path_of, segment_of
 from tusserver.web.requestlog import (
@@ -40,7 +41,7 @@ from tusserver.web.requestlog import (
     note_method,
     note_result,
 )
-from tusserver.web.server import can_trail, check_host, forget_tail
+from tusserver.web.server import can_trail, forget_tail
 from tusserver.web.stream import StreamBody
 
 if TYPE_CHECKING:

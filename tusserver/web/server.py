@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from functools import partial
 from http import HTTPStatus
 from itertools import islice
@@ -68,8 +67,6 @@ SEND_TIMEOUT = 60.0
 
 LINGERING_TIME = 10.0
 """Seconds for which a refused client may go on sending before the connection is closed."""
-
-_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.v]+\]|[0-9A-Za-z\-._~!$&'()*+,;=%]*)(?::[0-9]*)?")
 
 # What aiohttp puts in the place of a message that its parser refused.
 _REFUSED_MESSAGE = getattr(web_protocol, "ERROR", None)
@@ -286,6 +283,8 @@ class TusServer(web.Server):
         loop = asyncio.get_running_loop()
         super().__init__(handler, request_factory=self._begin, loop=loop)
         self.open_connections = 0
+        self.on_count: Callable[[int], None] | None = None
+        """Is called with the number of open connections when it changes."""
         self._stalls = Stalls(lambda: self.connections, timeout=send_timeout)
         self._stalls.start()
         self._make = request_factory
@@ -295,17 +294,22 @@ class TusServer(web.Server):
         """Make the protocol of a new connection."""
         return self._new()
 
-    def connection_made(  # noqa: D102 - counts, and is aiohttp's
-        self, handler: web.RequestHandler, transport: asyncio.Transport
-    ) -> None:
-        self.open_connections += 1
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        """Count a connection."""
+        self._count(1)
         super().connection_made(handler, transport)
 
-    def connection_lost(  # noqa: D102
+    def connection_lost(
         self, handler: web.RequestHandler, exc: BaseException | None = None
     ) -> None:
-        self.open_connections -= 1
+        """Count a connection no more."""
+        self._count(-1)
         super().connection_lost(handler, exc)
+
+    def _count(self, change: int) -> None:
+        self.open_connections += change
+        if self.on_count is not None:
+            self.on_count(self.open_connections)
 
     async def shutdown(self, timeout: float | None = None) -> None:
         """End all connections; requests that run have `timeout` seconds."""
@@ -382,18 +386,6 @@ def forget_tail(request: web.BaseRequest) -> None:
     trailers = trailers_of(request)
     if trailers is not None:
         trailers.forget()
-
-
-def check_host(request: web.BaseRequest) -> None:
-    """Refuse a request without exactly one valid `Host` (RFC 9112 section 3.2).
-
-    Raises: RequestMalformed.
-    """
-    hosts = request.headers.getall("Host", ())
-    if not hosts and request.version < HttpVersion11:
-        return
-    if len(hosts) != 1 or _HOST.fullmatch(hosts[0]) is None:
-        raise RequestMalformed("A request must have exactly one valid header Host.")
 
 
 def parser_gave_up(connection: web.RequestHandler, content: StreamReader) -> bool:

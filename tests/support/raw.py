@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 OFFSET_STREAM = "application/offset+octet-stream"
 NO_BODY = frozenset({204, 304})
-MOVING = frozenset({"Date", "Upload-Expires"})
+MOVING = frozenset({"Date", "Upload-Expires", "X-Request-ID"})
 
 
 class WireError(Exception):

@@ -256,6 +256,15 @@ async def test_a_port_where_nobody_listens_is_found():
     assert codes(findings) == {"unreachable": E}
 
 
+async def test_a_server_that_takes_only_some_kinds_of_files_is_told(make_server):
+    assert codes(await check_url(make_server("--allowed-types", "image/*").url)) == {"typed": W}
+
+
+async def test_two_open_uploads_are_enough(make_server):
+    server = make_server("--max-open", "2")
+    assert codes(await check_url(server.url)) == {}
+
+
 async def test_a_guarded_server_asks_for_a_credential(make_server):
     secret = "0123456789abcdef" * 4
     server = make_server(environment={"TUSSERVER_JWT_SECRET": secret})

@@ -158,9 +158,18 @@ async def _send(visit: Visit) -> None:
         text = f"A body of {BODY // 1024**2} MiB does not get through: {failure}."
         visit.add(error("body_limit", text, remedies.BODY_LIMIT))
         return
+    await _judge(visit, upload, answer)
+    await visit.drop(upload)
+
+
+async def _judge(visit: Visit, upload: str, answer: Answer) -> None:
+    """Say what became of an append."""
     if answer.status == 413 and not answer.is_ours:  # noqa: PLR2004 - content too large
         text = f"A body of {BODY // 1024**2} MiB does not get through: {answer.shown}."
         visit.add(error("body_limit", text, remedies.BODY_LIMIT))
+    elif answer.code == "type_refused":
+        visit.typed()
+        raise Over
     elif answer.code == "content_type_unsupported":
         visit.lost_requests.add("Content-Type")
     elif answer.code == "header_invalid" and "Upload-Offset" in answer.text:
@@ -198,6 +207,7 @@ async def _checksum(visit: Visit) -> None:
     digest = {"Upload-Checksum": f"sha1 {_WRONG_DIGEST}"}
     if (await visit.patch(upload, 0, b"1", digest)).status == 204:  # noqa: PLR2004
         visit.lost_requests.add("Upload-Checksum")
+    await visit.drop(upload)
 
 
 async def _pages(visit: Visit) -> None:

@@ -98,10 +98,13 @@ async def check_streaming(visit: Visit) -> None:
 async def _arrives(visit: Visit, count: int, *, in_chunks: bool = False) -> bool:
     """Tell whether the first bytes of a body arrive before the rest of it is sent."""
     upload = await visit.create(BODY)
+    arrived = False
     sending = visit.client.streaming(upload, bytes(count), length=BODY, in_chunks=in_chunks)
     async with sending:
         for _ in range(LOOKS):
             await asyncio.sleep(PAUSE)
-            if await visit.offset(upload) > 0:
-                return True
-    return False
+            arrived = await visit.offset(upload) > 0
+            if arrived:
+                break
+    await visit.drop(upload)
+    return arrived

@@ -69,11 +69,19 @@ class Visit:
             self.lost_requests.add("Upload-Length")
         elif not answer.is_ours:
             self.refused["POST"] = answer.shown
+        elif answer.code == "type_refused":
+            self.typed()
         elif answer.status in {401, 403}:
             self.add(error("guarded", f"No upload can be made: {answer.shown}.", remedies.GUARDED))
         else:
             self.add(error("refused", f"No upload can be made: {answer.shown}.", remedies.REFUSED))
         raise Over
+
+    def typed(self) -> None:
+        """Note that only some kinds of files are taken, and that of the check is none of them."""
+        text = "The server takes only some kinds of files: the proxy was not tried out."
+        remedy = "for the time of the check, tusserver without --allowed-types and the like"
+        self.add(warning("typed", text, remedy))
 
     def redirected(self, answer: Answer) -> None:
         """Note a redirect, which turns a POST into a GET and loses bodies."""
@@ -124,6 +132,11 @@ class Visit:
     async def offset(self, url: str) -> int:
         """Ask for an offset, 0 if it is not told."""
         return (await self.client.ask("HEAD", url)).offset or 0
+
+    async def drop(self, url: str) -> None:
+        """Remove an upload that is not needed any more; what cannot be now is tried again."""
+        if (await self.client.ask("DELETE", url)).status in {204, 404}:
+            self.made.remove(url)
 
     async def clean(self) -> None:
         """Remove the uploads that were made; this is how DELETE is tried, too."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+import time
 from pathlib import Path
 
 
@@ -45,7 +46,7 @@ class Workers:
         """Make the sign of this process, and delete those of the dead. Raises: OSError."""
         self._folder.mkdir(mode=0o700, exist_ok=True)
         while (descriptor := take_lock(self._folder / self.name)) is None:
-            pass  # Somebody looked whether it is dead.
+            time.sleep(0.001)  # Somebody looks whether it is dead.
         self._descriptor = descriptor
         for path in self._folder.iterdir():
             if path.name != self.name:

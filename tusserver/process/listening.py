@@ -185,6 +185,8 @@ def _listen_unix(path: Path, mode: int) -> socket.socket:
         reason = exc.strerror or "it cannot be used"
         if exc.errno == errno.EADDRINUSE:
             reason = "is in use: stop what listens there, or choose another path"
+            if not path.is_socket():
+                reason = "is no socket: choose another path"
         raise ConfigError("unix_socket", str(path), reason) from exc
     return one
 

@@ -40,8 +40,10 @@ class Metrics:
         for family in self.families.values():
             if family.type == "histogram":
                 found.add(family.name)
-            else:
+            elif family.samples:
                 found |= {sample.name for sample in family.samples}
+            else:  # Nothing with these labels has happened.
+                found.add(family.name + ("_total" if family.type == "counter" else ""))
         return found
 
 

@@ -180,6 +180,25 @@ def test_round_trips_to_redis_are_counted_and_their_failures(make_server, redis_
     assert read(server)("state_failures_total") >= 1
 
 
+def test_events_that_no_receiver_takes_are_counted(make_server):
+    url = "http://127.0.0.1:9/nobody"
+    server = make_server("--webhook-url", url, "--webhook-events", "post-create,pre-create")
+    assert read(server)("events", state="waiting") == 0
+    tus = Tus(server.url)
+    assert tus.post({"Upload-Length": "5"}).status >= 500  # Nobody can be asked.
+    metrics = read(server)
+    assert metrics("hook_calls_total", hook="pre-create", outcome="failed") == 1
+    assert metrics("events", state="dead") == 0
+
+
+def test_events_that_wait_for_a_receiver_are_counted(make_server):
+    url = "http://127.0.0.1:9/nobody"
+    server = make_server("--webhook-url", url, "--webhook-events", "post-create")
+    Tus(server.url).create(5)
+    assert eventually(lambda: read(server)("events", state="waiting") == 1)
+    assert read(server)("events", state="dead") == 0
+
+
 def test_a_server_that_is_told_so_counts_nothing(make_server):
     server = make_server("--no-metrics")
     tus = Tus(server.url)

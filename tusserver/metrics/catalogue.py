@@ -30,6 +30,16 @@ class Line:
     labels: tuple[str, ...]
     text: str
 
+    @property
+    def kind(self) -> str:
+        """Name the kind of metric, which its name shows."""
+        if self.name.endswith("_total"):
+            return "counter"
+        if self.name.endswith("_info"):
+            return "info"
+        is_time = self.name.endswith("_seconds") and self.name != "tusserver_start_time_seconds"
+        return "histogram" if is_time else "gauge"
+
 
 REQUESTS = Line(
     "tusserver_requests_total",
@@ -133,6 +143,9 @@ EVENTS = Line(
     "Events for webhook receivers that are kept: waiting, or dead (no receiver took them in time).",
 )
 BUILD = Line("tusserver_build_info", ("version", "python"), "Always 1; the labels say what runs.")
+
+LINES = tuple(line for line in list(globals().values()) if isinstance(line, Line))
+"""All of them, in the order in which people read them."""
 
 
 class Maker:

@@ -9,7 +9,7 @@ import platform
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, disable_created_metrics
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.exposition import choose_encoder
 
@@ -52,6 +52,7 @@ class Exposition:
         readings: Iterable[Reading] = (),
     ) -> None:
         """Write what is in `registry`, or with a `directory` what all its processes counted."""
+        disable_created_metrics()  # A series more for each one, of which nobody asks.
         self._registry = registry
         self._directory = directory
         self._version = version

@@ -1,0 +1,1 @@
+"""What the server costs, measured; nothing here is run by the tests."""

@@ -210,11 +210,14 @@ class Client:
 
 
 @pytest.mark.timeout(90)
-def test_no_event_is_lost_or_invented_while_the_server_is_killed(receiver):
+@pytest.mark.parametrize("kind", ["local", "redis"])
+def test_no_event_is_lost_or_invented_while_the_server_is_killed(receiver, kind, request):
+    state = "local" if kind == "local" else request.getfixturevalue("redis_server").url
     luck = random.Random(20_26)
-    with TusServer(*flags(receiver.url), "--sweep-interval", "500ms") as server:
+    words = (*flags(receiver.url), "--sweep-interval", "500ms")
+    with TusServer(*words, state=state) as server:
         clients = [Client(server, seed) for seed in range(4)]
-        for _ in range(8):
+        for _ in range(6):
             time.sleep(luck.uniform(0.1, 0.7))
             server.kill()
             server.start()

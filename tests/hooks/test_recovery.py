@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import json
 import sqlite3
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.hooks.receivers import HookReceiver, receiving
+from tests.engine.conftest import FedBody, House
+from tests.hooks.receivers import HookReceiver, Reply, receiving
 from tests.support.raw import Tus
 from tests.support.server import TusServer
 from tests.support.waiting import eventually
+from tusserver.compose import build_engine
+from tusserver.config import Settings
+from tusserver.errors import StorageFull
 from tusserver.hooks.shelf import Entry, Shelf, ShelfDamaged
-from tusserver.upload import new_upload_id
+from tusserver.upload import EventState, new_upload_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,6 +67,14 @@ def intend(server: TusServer, *entries: Entry) -> None:
     for one in entries:
         shelf.put(one, owner="a process that died", now=time.time())
     shelf.close()
+
+
+def waiting(server: TusServer) -> list[str]:
+    """Name the events that the server has not noted as taken."""
+    shelf = Shelf(file_of(server), targets=1)
+    rows = shelf.listed(dead=False, after=0, limit=100)
+    shelf.close()
+    return [row.kind for row in rows]
 
 
 def id_of(target: str) -> str:
@@ -112,7 +127,7 @@ def test_a_living_process_is_not_taken_for_dead(server, receiver):
 def test_a_finish_is_told_though_it_could_not_be_noted_when_it_happened(server, receiver):
     tus = Tus(server.url)
     target = tus.create(5)
-    assert eventually(lambda: receiver.kinds() == [CREATE])
+    assert eventually(lambda: receiver.kinds() == [CREATE] and not waiting(server))
     blocker = sqlite3.connect(file_of(server), isolation_level=None)
     blocker.execute("BEGIN IMMEDIATE")
     assert tus.patch(target, 0, b"hello").status == 204
@@ -132,6 +147,54 @@ def test_a_finish_is_told_before_the_end_though_both_come_at_once(server, receiv
         assert tus.delete(target).status == 204
     wanted = [CREATE, FINISH, TERMINATE]
     assert eventually(lambda: all(receiver.kinds(id_of(one)) == wanted for one in targets))
+
+
+def run(*statements: str):
+    def step(shelf: Shelf) -> None:
+        for statement in statements:
+            shelf._db.execute(statement)
+
+    return step
+
+
+async def fill(clerk) -> None:
+    """Let nothing more fit into the file of events."""
+    await clerk.do(run("CREATE TABLE filler (data BLOB)", "PRAGMA max_page_count = 1"))
+    for size in (3000, 1, 1, 1):
+        with suppress(StorageFull):
+            for _ in range(1000):
+                await clerk.do(run(f"INSERT INTO filler VALUES (zeroblob({size}))"))  # noqa: S608
+
+
+async def test_without_space_for_a_finish_nothing_is_removed_before_it_is_told(receiver, tmp_path):
+    receiver.answer = lambda _got: Reply(status=503)
+    settings = Settings(
+        upload_dir=tmp_path, reserve=0, webhook_url=receiver.url, webhook_events=AFTER
+    )
+    engine = build_engine(settings)
+    house = House(engine, tmp_path, None)
+    clerk = engine.parts.outbox._clerk
+    await engine.start()
+    try:
+        metadata = "name " + base64.b64encode(bytes(30_000)).decode()
+        upload = await house.create(5, metadata=metadata)
+        await fill(clerk)
+        done = await house.append(upload, 0, FedBody(b"hello"))
+        assert done.is_complete
+        with pytest.raises(StorageFull):
+            await engine.terminate(upload.upload_id)
+        assert (await house.record(upload)).event is EventState.PENDING
+        await clerk.do(run("PRAGMA max_page_count = 100000"))
+        await engine.terminate(upload.upload_id)
+        receiver.answer = lambda _got: None
+        for _ in range(100):
+            await asyncio.sleep(0.05)
+            if TERMINATE in receiver.kinds():
+                break
+        told = [kind for kind in dict.fromkeys(receiver.kinds()) if kind.startswith("post")]
+        assert told == [CREATE, FINISH, TERMINATE]
+    finally:
+        await engine.close()
 
 
 # --- the file of events -------------------------------------------------------------------

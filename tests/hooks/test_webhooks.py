@@ -212,6 +212,22 @@ def test_a_refused_termination_leaves_the_upload(receiver, tus):
     assert "post-terminate" not in receiver.kinds(id_of(target))
 
 
+def test_a_password_in_the_address_is_used_and_not_told(receiver):
+    url = receiver.url.replace("http://", "http://ann:s%20same@")
+    flags = ("--webhook-url", url, "--webhook-forward-headers", "Authorization,Host")
+    with TusServer(*flags) as server:
+        receiver.answer = lambda _got: Reply(status=500)
+        before = len(receiver.got)
+        fields = {"Upload-Length": "5", "Authorization": "Bearer x"}
+        assert Tus(server.url).post(fields).status == 503
+        login = base64.b64encode(b"ann:s same").decode()
+        for got in receiver.got[before:]:
+            assert got.headers["authorization"] == f"Basic {login}"
+            assert got.headers["host"] == f"127.0.0.1:{receiver.port}"
+        assert "same" not in server.log
+        assert receiver.url in server.log
+
+
 def test_a_receiver_stops_an_upload_while_it_runs(receiver, tus):
     answer = {"StopUpload": True, "HTTPResponse": {"StatusCode": 402, "Body": "pay first"}}
     target = tus.create(1000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import logging
 import time
@@ -32,6 +33,8 @@ logger = logging.getLogger(__name__)
 
 DIRECTORY = "outbox"
 FILE = "events.db"
+PROGRESS_AT_ONCE = 100
+"""Uploads whose progress is written down together."""
 _AFTER = (
     EventKind.POST_CREATE,
     EventKind.POST_RECEIVE,
@@ -152,18 +155,20 @@ class WebhookOutbox:
     async def _tell_progress(self) -> None:
         while True:
             await asyncio.sleep(self._interval)
-            if not self._newest:
-                continue
-            entries = [self._entry(event) for event in self._newest.values()]
-            self._newest.clear()
-            try:
-                step = partial(Shelf.progress, entries=entries, now=time.time())
-                stops = await self._clerk.do(step)
-                self._delivery.poke()
-                for upload_id, decision in stops.items():
-                    if self._stop is not None:
-                        await self._stop(UploadId(upload_id), read_decision(decision))
-            except TusError as error:
-                logger.debug("progress is not told: %s", error.message)
-            except Exception:
-                logger.exception("progress is not told")
+            while self._newest:
+                await self._tell_some_progress()
+
+    async def _tell_some_progress(self) -> None:
+        some = list(itertools.islice(self._newest, PROGRESS_AT_ONCE))
+        entries = [self._entry(self._newest.pop(upload_id)) for upload_id in some]
+        try:
+            step = partial(Shelf.progress, entries=entries, now=time.time())
+            stops = await self._clerk.do(step)
+            self._delivery.poke()
+            for upload_id, decision in stops.items():
+                if self._stop is not None:
+                    await self._stop(UploadId(upload_id), read_decision(decision))
+        except TusError as error:
+            logger.debug("progress is not told: %s", error.message)
+        except Exception:
+            logger.exception("progress is not told")

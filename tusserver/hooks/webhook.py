@@ -7,7 +7,7 @@ import logging
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import aiohttp
 
@@ -38,6 +38,8 @@ CONNECTIONS = 100
 RETRY_PAUSE = 1.0
 """Seconds before a question is put again, as tusd waits."""
 SERVER_ERROR = 500
+_TAKEN = frozenset({"connection", "content-length", "expect", "host", "transfer-encoding"})
+"""Headers of the client's request that would be wrong in ours."""
 JSON = "application/json"
 
 
@@ -66,11 +68,15 @@ class Receiver:
 
     def __init__(self, url: str, *, signer: Signer, timeout: float) -> None:
         """Send to `url`; `timeout` is in seconds and holds for one request."""
-        self._url = url
         parts = urlsplit(url)
         place = parts.netloc.rpartition("@")[2]
         self.shown = f"{parts.scheme}://{place}{parts.path}"
         """The address without what may be secret in it."""
+        self._url = parts._replace(netloc=place).geturl()
+        self._own_fields: dict[str, str] = {}
+        if parts.username is not None:
+            name, password = unquote(parts.username), unquote(parts.password or "")
+            self._own_fields["Authorization"] = aiohttp.encode_basic_auth(name, password)
         self._signer = signer
         self._timeout = timeout
         self._session: aiohttp.ClientSession | None = None
@@ -79,8 +85,11 @@ class Receiver:
         self, event_id: str, body: bytes, *, fields: Sequence[tuple[str, str]] = ()
     ) -> Answer:
         """Send one message once. Raises: DeliveryFailed. Safe to cancel."""
-        headers = [*fields, ("Content-Type", JSON), ("Accept-Encoding", "identity")]
-        headers += self._signer.headers(event_id, body, now=time.time()).items()
+        own = {"Content-Type": JSON, "Accept-Encoding": "identity", **self._own_fields}
+        own |= self._signer.headers(event_id, body, now=time.time())
+        taken = _TAKEN | {name.lower() for name in own}
+        headers = [(name, value) for name, value in fields if name.lower() not in taken]
+        headers += own.items()
         try:
             async with (
                 asyncio.timeout(self._timeout),

@@ -28,6 +28,11 @@ FORGED = {
 }
 
 
+def told(caplog) -> list[str]:
+    """Give what our own code logged; asyncio logs when the machine is slow."""
+    return [record.getMessage() for record in caplog.records if "tusserver" in record.name]
+
+
 class Site:
     """An engine behind an application, and who asked it."""
 
@@ -94,14 +99,14 @@ async def test_nobody_else_is_believed(upload_dir, caplog):
     async with site(upload_dir, trusted_proxies="10.0.0.0/8") as server:
         assert (await server.create(*FORGED.items()))[2] == "127.0.0.1"
         assert (await server.create(("Forwarded", "for=192.0.2.1")))[2] == "127.0.0.1"
-    assert not caplog.messages
+    assert not told(caplog)
 
 
 async def test_a_proxy_that_nobody_told_of_is_named_once(upload_dir, caplog):
     async with site(upload_dir) as server:
         for _ in range(3):
             assert (await server.create(*FORGED.items()))[2] == "127.0.0.1"
-    [message] = [text for text in caplog.messages if "--trusted-proxies" in text]
+    [message] = told(caplog)
     assert "127.0.0.1" in message
     assert "X-Forwarded-For" in message
 
@@ -122,7 +127,7 @@ async def test_what_a_proxy_says_wrongly_is_ignored_and_told_once(upload_dir, ca
     async with site(upload_dir, trusted_proxies=OURS) as server:
         for _ in range(2):
             assert (await server.create(*fields.items()))[::2] == (201, "127.0.0.1")
-    [message] = caplog.messages
+    [message] = told(caplog)
     assert next(iter(fields)) in message
     assert "127.0.0.1" in message
 
@@ -167,7 +172,7 @@ def test_warnings_come_once_in_a_while(caplog):
     with near, far:
         for now in (0.0, WARN_EVERY - 1, WARN_EVERY + 1):  # noqa: B007 - the clock reads it
             arrivals.of(_Request(near))
-    assert len(caplog.messages) == 2
+    assert len(told(caplog)) == 2
 
 
 class _Request(dict):

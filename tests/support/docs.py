@@ -62,8 +62,9 @@ that means nothing. A `TUSSERVER_*` variable that means nothing is logged as a w
 [operating a store](admin.md) tells more of that and other commands.
 
 In an embedding application the same names are arguments: `Settings(max_size="10GiB")`, which reads
-neither flags nor environment. `host`, `port`, `base_path`, `shutdown_timeout` and `log_level` are
-the program's own and mean nothing there, but for `base_path` in a `public_url` without a path.
+neither flags nor environment. How the program listens, what its processes and connections may do
+(all of the first table but `public_url`, `trusted_proxies` and `body_timeout`) and `log_level` are
+its own and mean nothing there, but for `base_path` in a `public_url` without a path.
 """
 
 _HEAD = """\

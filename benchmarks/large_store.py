@@ -27,8 +27,9 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
+from tusserver.state import lua
 from tusserver.state.local import LocalState
-from tusserver.state.redis import RedisState
+from tusserver.state.redis import RedisState, _call, _hints
 from tusserver.storage.ledger import format_ledger
 from tusserver.storage.local import LocalStorage
 from tusserver.upload import Status, Upload, new_upload_id
@@ -100,8 +101,16 @@ async def fill(root: Path, url: str, count: int, *, expired: bool) -> None:
         made = records(count, epoch=storage.epoch, expired=expired)
         while batch := list(itertools.islice(made, BATCH)):
             await asyncio.to_thread(write_files, root, storage.store_id, batch)
-            if not state.is_ledger:
-                await asyncio.gather(*(state.add(upload) for upload in batch))
+            if isinstance(state, RedisState):
+                await add_all(state, batch)
+
+
+async def add_all(state: RedisState, uploads: list[Upload]) -> None:
+    """Put records into Redis in one go."""
+    commands = [
+        command for upload in uploads for command in (*_hints(upload), _call(lua.ADD, upload))
+    ]
+    await state._execute(*commands)  # noqa: SLF001 - one by one they take minutes
 
 
 async def first_page(root: Path, url: str) -> float:
@@ -123,6 +132,7 @@ class Server:
         before = time.perf_counter()
         self._log = root.parent / "log"
         words = ["--port=0", f"--upload-dir={root}", f"--state={url}", "--reserve=0", *flags]
+        words.append("--no-access-log")
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(  # noqa: S603 - our own program
                 [sys.executable, "-m", "tusserver", *words],
@@ -130,11 +140,11 @@ class Server:
                 stderr=log,
                 env={**os.environ, "PYTHONUNBUFFERED": "1"},
             )
-        while (found := re.search(r"http://\S+", self.log)) is None:
+        while (found := re.search(r"(http://\S+/)\n", self.log)) is None:
             if time.perf_counter() - before > PATIENCE or self.process.poll() is not None:
                 raise RuntimeError(self.log)
             time.sleep(0.002)
-        self.url = found[0]
+        self.url = found[1]
         self.started = time.perf_counter() - before
 
     @property
@@ -172,18 +182,18 @@ class Load:
     async def run(self, stop: asyncio.Event) -> list[float]:
         """Send until `stop` is set; give the milliseconds each request took."""
         took: list[float] = []
-        tasks: set[asyncio.Task[None]] = set()
         connector = aiohttp.TCPConnector(limit=64)
-        async with aiohttp.ClientSession(connector=connector, headers=TUS) as session:
+        async with (
+            aiohttp.ClientSession(connector=connector, headers=TUS) as session,
+            asyncio.TaskGroup() as group,
+        ):
             begin = asyncio.get_running_loop().time()
-            for number in itertools.count():
+            for number in itertools.count(1):
                 if stop.is_set():
                     break
-                tasks.add(task := asyncio.create_task(self._upload(session, took)))
-                task.add_done_callback(tasks.discard)
-                due = begin + (number + 1) * 4 / self.rate
+                group.create_task(self._upload(session, took))
+                due = begin + number * 4 / self.rate
                 await asyncio.sleep(max(0.0, due - asyncio.get_running_loop().time()))
-            await asyncio.gather(*tasks)
         return took
 
     async def _upload(self, session: aiohttp.ClientSession, took: list[float]) -> None:

@@ -77,6 +77,7 @@ def test_every_setting_has_a_flag_with_help(name):
     assert Settings.model_fields[name].description
 
 
+HOOK_SECRET = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3"
 SECRET = "0123456789abcdef0123456789abcdef"
 GOOD = {
     "host": ("::", "::"),
@@ -92,6 +93,7 @@ GOOD = {
     "send_timeout": ("30s", 30.0),
     "max_connections": ("500", 500),
     "public_url": ("https://example.org", "https://example.org/files/"),
+    "trusted_proxies": ("10.0.0.0/8, unix", ("10.0.0.0/8", "unix")),
     "upload_dir": ("/srv/up", Path("/srv/up")),
     "state": ("redis://localhost:6379/1", "redis://localhost:6379/1"),
     "durability": ("strict", Durability.STRICT),
@@ -138,11 +140,24 @@ GOOD = {
     "owner_max_creations": ("none", None),
     "owner_max_appends": ("4", 4),
     "owner_max_bandwidth": ("1MB", 10**6),
+    "webhook_url": ("https://a.org/hook,http://b:8/h", "https://a.org/hook,http://b:8/h"),
+    "webhook_events": ("post-finish, pre-create", ("post-finish", "pre-create")),
+    "webhook_secret": (HOOK_SECRET, HOOK_SECRET),
+    "webhook_forward_headers": ("X-User,Cookie", ("X-User", "Cookie")),
+    "webhook_timeout": ("5s", 5.0),
+    "webhook_retry": ("0", 0),
+    "webhook_progress_interval": ("10s", 10.0),
+    "webhook_give_up": ("1d", 86_400.0),
+    "publish": ("{year}/{name}", "{year}/{name}"),
+    "publish_dir": ("/srv/films", Path("/srv/films")),
+    "publish_collision": ("id", "id"),
+    "publish_mode": ("644", 0o644),
 }
 
 
 KEY = {"TUSSERVER_JWT_SECRET": SECRET}
 BESIDE = {
+    "publish": {"TUSSERVER_PUBLISH_DIR": "/srv/films"},
     "jwt_algorithms": KEY,
     "jwt_issuer": KEY,
     "jwt_audience": KEY,
@@ -191,8 +206,8 @@ def test_an_unknown_variable_is_logged_with_the_nearest_known_one(caplog):
         (["--host="], "--host=: not an address"),
         (["--workers=0"], "--workers=0: not such a number: write one from 1 to 64"),
         (["--unix-socket-mode=9"], "--unix-socket-mode=9: not the permissions of a file"),
-        (["--tls-certificate=x"], "--tls-certificate: needs tls-key too"),
-        (["--tls-key=x"], "--tls-key: needs tls-certificate too"),
+        (["--tls-certificate=x"], "--tls-certificate=: needs tls-key too"),
+        (["--tls-key=x"], "--tls-key=: needs tls-certificate too"),
         (["--host=a b"], "--host=a b: not an address"),
         (["--body-timeout=0"], "--body-timeout=0: must be longer than 0"),
         (["--durability=max"], "--durability=max: input should be 'process', 'normal' or"),

@@ -194,6 +194,18 @@ class NoQuota:
 class Publisher(Protocol):
     """Gives finished files their names in the operator's own tree."""
 
+    async def open(self) -> None:
+        """Make ready. Raises: StorageFault."""
+
+    async def close(self) -> None:
+        """Wait for what is being published, and let go."""
+
+    async def published(self, upload_id: UploadId) -> str:
+        """Tell at which path an upload was published; empty if it was not."""
+
+    async def forget(self, upload_id: UploadId) -> None:
+        """Drop the note about an upload that is removed; what was published stays."""
+
     async def publish(self, upload: Upload, data: Path) -> str:
         """Publish the finished file `data`; give its path below the operator's directory.
 

@@ -21,6 +21,7 @@ from tusserver.config.fields import is_secret
 from tusserver.config.hooking import HookingSettings
 from tusserver.config.limiting import LimitingSettings
 from tusserver.config.observing import ObservingSettings
+from tusserver.config.publishing import PublishingSettings, publishing_fault
 from tusserver.config.serving import ServingSettings, serving_fault
 from tusserver.config.storing import StoringSettings
 from tusserver.errors import ConfigError
@@ -36,6 +37,7 @@ ANY_ORIGIN = "*"
 GROUPS = (
     ServingSettings,
     StoringSettings,
+    PublishingSettings,
     AccessSettings,
     LimitingSettings,
     HookingSettings,
@@ -49,6 +51,7 @@ class Settings(
     HookingSettings,
     LimitingSettings,
     AccessSettings,
+    PublishingSettings,
     StoringSettings,
     ServingSettings,
     BaseSettings,
@@ -101,7 +104,11 @@ class Settings(
             # Any page at all could then act as whoever looks at it.
             reason = "name the pages in cors-origins: * would let every page use the cookies"
             raise ConfigError("cors_credentials", "true", reason)
-        if (fault := access_fault(settings) or serving_fault(settings)) is not None:
+        fault = access_fault(settings) or serving_fault(settings)
+        fault = fault or publishing_fault(
+            settings.publish, settings.publish_dir, settings.upload_dir
+        )
+        if fault is not None:
             raise ConfigError(fault[0], "", fault[1])
         return settings
 

@@ -74,6 +74,7 @@ class UploadEngine:
         self._remover = Remover(parts, self._takeover, self._events)
         self._stopper = Stopper(parts, self._takeover, self._remover)
         finisher = Finisher(parts, self._events)
+        self._digests = finisher.digests
         concatenation = Concatenation(
             parts,
             takeover=self._takeover,
@@ -127,6 +128,8 @@ class UploadEngine:
             await self.parts.mailbox.open()
             await self.parts.state.attach(self.parts.storage.store_id)
             await self.parts.quota.open()
+            if self.parts.publisher is not None:
+                await self.parts.publisher.open()
             await self.parts.outbox.open(self._stopper.stop)
         except BaseException:
             await self.close()
@@ -160,6 +163,7 @@ class UploadEngine:
         async with AsyncExitStack() as stack:
             for part in (self.parts.storage, self.parts.state, self.parts.mailbox):
                 stack.push_async_callback(part.close)
+            stack.push_async_callback(self._digests.close)
             if self.parts.grants is not None:
                 stack.push_async_callback(self.parts.grants.close)
             for chore in self._chores:
@@ -171,6 +175,8 @@ class UploadEngine:
             await self._idle.sync_everything()
             await self.parts.outbox.close()
             await self.parts.quota.close()
+            if self.parts.publisher is not None:
+                await self.parts.publisher.close()
 
     # --- verbs ---------------------------------------------------------------------------
 

@@ -79,12 +79,12 @@ class Events:
         self.happened(kind, upload, request)
 
     async def secure(self, upload: Upload) -> None:
-        """Give a pending finish event to the outbox, before its record goes.
+        """Publish, and give a pending finish event to the outbox, before its record goes.
 
         Raises: StorageFull, StorageFault.
         """
-        is_pending = upload.event is EventState.PENDING
-        if is_pending and self._parts.outbox.wants(EventKind.POST_FINISH):
+        is_kept = self._parts.outbox.wants(EventKind.POST_FINISH)
+        if upload.event is EventState.PENDING and (is_kept or self._parts.publisher is not None):
             await self._keep(upload, None)
 
     def deliver_soon(self, upload: Upload, request: RequestInfo | None = None) -> None:
@@ -100,9 +100,12 @@ class Events:
         self._parts.crew.start_job(work, name=f"finish of {upload.upload_id}")
 
     async def _keep(self, upload: Upload, request: RequestInfo | None) -> Event:
-        """Give the finish event its final form, and to the outbox."""
-        # Before the finish event goes out: publish.
-        event = Event(EventKind.POST_FINISH, upload, upload.event_id, request)
+        """Publish the file, give the finish event its final form, and that to the outbox."""
+        published = ""
+        if self._parts.publisher is not None:
+            data = self._parts.storage.segment(upload.upload_id, upload.offset).path
+            published = await self._parts.publisher.publish(upload, data)
+        event = Event(EventKind.POST_FINISH, upload, upload.event_id, request, published)
         if self._parts.outbox.wants(EventKind.POST_FINISH):
             await self._parts.outbox.put(event)
         return event

@@ -12,6 +12,7 @@ from tusserver.gates import NoOutbox, NoQuota
 from tusserver.measures import NO_METER
 from tusserver.options import WebOptions
 from tusserver.ports import EventKind
+from tusserver.protocol.digests import DigestRules
 from tusserver.upload import Durability, Kind, Limits
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class EngineParts:
     grants: GrantBook | None = None
     """What signed upload URLs made; None: there are none."""
     kinds: Kinds = field(default_factory=Kinds)
+    digests: DigestRules = field(default_factory=DigestRules)
     publisher: Publisher | None = None
     outbox: Outbox = field(default_factory=NoOutbox)
     meter: Meter = NO_METER
@@ -72,5 +74,6 @@ class EngineParts:
         return upload.kind is not Kind.PARTIAL and self.wants(EventKind.POST_FINISH)
 
     def wants(self, kind: EventKind) -> bool:
-        """Tell whether the application or a receiver is to be told of something."""
-        return self.hooks.wants(kind) or self.outbox.wants(kind)
+        """Tell whether the application, a receiver or the publisher is to be told of something."""
+        publishes = kind is EventKind.POST_FINISH and self.publisher is not None
+        return publishes or self.hooks.wants(kind) or self.outbox.wants(kind)

@@ -106,6 +106,8 @@ class Remover:
         finally:
             await lease.release()
         await parts.records.drop(upload.upload_id)
+        if parts.publisher is not None:
+            await parts.publisher.forget(upload.upload_id)
         if upload.kind is Kind.FINAL:
             for part_id in set(upload.parts):
                 await parts.storage.unpin(part_id, upload.upload_id)

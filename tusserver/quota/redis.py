@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 from typing import TYPE_CHECKING, Any, Protocol
@@ -43,6 +44,7 @@ class RedisCounter:
         self._minute = minute
         self._worker = secrets.token_hex(8)
         self._tokens: set[str] = set()
+        self._settling = asyncio.Lock()
 
     async def open(self) -> None:
         """Do nothing: the state store has connected."""
@@ -99,11 +101,13 @@ class RedisCounter:
 
     async def settle(self, dues: Dues) -> None:
         """Count what is due."""
-        if dues.rows or dues.left:
-            await self._settle(tuple(dues.rows.values()), dues.left)
-            self._tokens.difference_update(dues.left)
-        for owner, count in dues.refunds.items():
-            await self.draw(owner, -count)
+        # What is asked afterwards must find it counted, over whichever connection it goes.
+        async with self._settling:
+            if dues.rows or dues.left:
+                await self._settle(tuple(dues.rows.values()), dues.left)
+                self._tokens.difference_update(dues.left)
+            for owner, count in dues.refunds.items():
+                await self.draw(owner, -count)
 
     async def _settle(self, rows: Sequence[Row], left: Sequence[str]) -> None:
         values: list[str | float] = [len(rows)]

@@ -31,7 +31,9 @@ JSON = "json"
 
 MAX_WAITING = 10_000
 """Lines that wait to be written."""
-BATCH = 200
+BATCH = 500
+GATHER_SECONDS = 0.02
+"""How long lines that are not urgent wait for others: waking the thread costs more than a line."""
 LAST_WORDS = 2.0
 """Seconds for which the end of the program waits for a reader of its last lines."""
 
@@ -172,6 +174,7 @@ class QueuedHandler(logging.Handler):
         self._lost = 0
         self._counting = threading.Lock()
         self._closing = False
+        self._urgent = threading.Event()
         self._thread: threading.Thread | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -187,6 +190,8 @@ class QueuedHandler(logging.Handler):
             self._thread.start()
         try:
             self._lines.put_nowait(line)
+            if record.levelno >= logging.WARNING:
+                self._urgent.set()
         except queue.Full:
             with self._counting:
                 self._lost += 1
@@ -194,6 +199,8 @@ class QueuedHandler(logging.Handler):
     def _run(self) -> None:
         while not self._closing:
             items = [self._lines.get()]
+            self._urgent.wait(GATHER_SECONDS)
+            self._urgent.clear()
             while len(items) < BATCH and not self._lines.empty():
                 items.append(self._lines.get_nowait())
             told = [item for item in items if isinstance(item, str)]
@@ -231,11 +238,15 @@ class QueuedHandler(logging.Handler):
         written = threading.Event()
         with suppress(queue.Full):
             self._lines.put(written, timeout=LAST_WORDS)
+            self._urgent.set()
             written.wait(LAST_WORDS)
 
     def close(self) -> None:
         """Write what waits, for two seconds at most, and end the thread."""
-        self._closing = True
         self.flush()
+        self._closing = True
+        with suppress(queue.Full):
+            self._lines.put_nowait(threading.Event())  # Wakes the thread, for which that is all.
+        self._urgent.set()
         self._thread = None
         super().close()

@@ -10,10 +10,10 @@ import hashlib
 import hmac
 import importlib
 from enum import Enum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
 
 class BodyEnd(Enum):
@@ -67,6 +67,9 @@ class Digest(Protocol):
     def digest(self) -> bytes:
         """Give the digest of the bytes so far."""
 
+    def copy(self) -> Self:
+        """Give another one that goes on from here by itself."""
+
 
 def _crc32c() -> Digest:
     checksum: Digest = importlib.import_module("google_crc32c").Checksum()
@@ -92,17 +95,70 @@ ALGORITHMS = _algorithms()
 """What can be hashed, by the name that `Tus-Checksum-Algorithm` announces."""
 
 
+class Running:
+    """Digests of a file from its first byte on, and how far they are."""
+
+    __slots__ = ("_digests", "before_last", "length", "offset")
+
+    def __init__(self, algorithms: Collection[str]) -> None:
+        """Start a digest for each of these, all of `ALGORITHMS`, at byte 0."""
+        self._digests = {algorithm: ALGORITHMS[algorithm]() for algorithm in algorithms}
+        self.offset = 0
+        self.length: int | None = None
+        """The file's length, once it is known."""
+        self.before_last: Running | None = None
+        """How it stood one byte before the end: an upload that is not finished waits there."""
+
+    def update(self, data: bytes) -> None:
+        """Add the bytes that follow. Blocks for a millisecond a MiB, without the GIL."""
+        if self.length is not None and 0 <= (left := self.length - 1 - self.offset) < len(data):
+            self._add(data[:left])
+            self.before_last = self.copy()
+            data = data[left:]
+        self._add(data)
+
+    def _add(self, data: bytes) -> None:
+        for digest in self._digests.values():
+            digest.update(data)
+        self.offset += len(data)
+
+    def copy(self) -> Running:
+        """Give another one that goes on from here by itself."""
+        copied = Running(())
+        copied._digests = {name: digest.copy() for name, digest in self._digests.items()}
+        copied.offset, copied.length = self.offset, self.length
+        copied.before_last = self.before_last
+        return copied
+
+    def at(self, offset: int) -> Running | None:
+        """Give how it stood at an offset, if that is known."""
+        before = self.before_last
+        if offset == self.offset:
+            return self
+        return before if before is not None and before.offset == offset else None
+
+    def digest(self, algorithm: str) -> bytes:
+        """Give the digest of all bytes so far."""
+        return self._digests[algorithm].digest()
+
+
 class Tap:
     """Hashes the bytes of one body on their way to the file."""
 
-    def __init__(self, *algorithms: str) -> None:
-        """Start a digest for each of these, all of `ALGORITHMS`."""
+    inline_limit = 64 * 1024
+    """Bytes above which `update` is to be called in a thread."""
+
+    def __init__(self, *algorithms: str, whole: Running | None = None) -> None:
+        """Start a digest for each of these, all of `ALGORITHMS`; carry on that of the file."""
         self._digests = {algorithm: ALGORITHMS[algorithm]() for algorithm in algorithms}
+        self._whole = whole
 
     def update(self, data: bytes) -> None:
         """Add bytes, in the order of the body."""
         for digest in self._digests.values():
             digest.update(data)
+        if self._whole is not None:
+            self._whole.update(data)
 
     def matches(self, algorithm: str, digest: bytes) -> bool:
         """Tell whether the bytes so far have this digest."""

@@ -127,6 +127,13 @@ class ChecksumMismatch(TusError):
     sentence = "The checksum does not match the body; nothing of it was kept: send it again."
 
 
+class DigestMismatch(TusError):
+    """The whole file does not have the digest that its metadata says; nothing of it was kept."""
+
+    code = "digest_mismatch"
+    sentence = "The file does not have the digest in its metadata; nothing was kept: start anew."
+
+
 class OffsetMismatch(TusError):
     """`Upload-Offset` is not the upload's offset; `offset` is the true one."""
 

@@ -12,6 +12,7 @@ from tusserver.engine.core import UploadEngine
 from tusserver.engine.parts import EngineParts
 from tusserver.engine.records import Records
 from tusserver.hooks.callables import CallableHooks
+from tusserver.protocol.digests import DigestRules
 from tusserver.protocol.messages import Append, Create, Part
 from tusserver.state.local import LocalState
 from tusserver.state.redis import RedisState
@@ -184,6 +185,7 @@ async def build(tmp_path):
         clock=None,
         started=True,
         extensions=ALL,
+        digests=None,
     ):
         mailbox = DatagramMailbox(tmp_path)
         kind = "redis" if state_url else "local"
@@ -200,6 +202,7 @@ async def build(tmp_path):
             limits=limits or Limits(),
             durability=Durability(durability),
             extensions=extensions,
+            digests=digests or DigestRules(),
         )
         engine = UploadEngine(parts, sweep_interval=3600.0, sweep_grace=grace)
         house = House(engine, tmp_path, clock)

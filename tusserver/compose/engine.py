@@ -17,6 +17,7 @@ from tusserver.engine.records import Records
 from tusserver.hooks.counted import CountedHooks
 from tusserver.measures import NO_METER
 from tusserver.options import WebOptions
+from tusserver.protocol.digests import DigestRules
 from tusserver.state.local import LocalState
 from tusserver.state.redis import RedisState
 from tusserver.storage.local import LocalStorage
@@ -94,6 +95,7 @@ def build_engine(
         grants=build_grants(settings),
         kinds=build_kinds(settings),
         quota=quota,
+        digests=DigestRules(name=settings.digest or "", keys=settings.digest_metadata),
         publisher=build_publisher(settings),
         meter=counts,
         durability=Durability(settings.durability),

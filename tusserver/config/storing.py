@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel
 
@@ -13,6 +14,7 @@ from tusserver.values import (
     LOCAL,
     Directory,
     ExtensionNames,
+    FieldNames,
     FieldValue,
     Life,
     MaxSize,
@@ -69,6 +71,18 @@ class StoringSettings(BaseModel):
     download: bool = setting("", "Serve finished uploads to GET.", default=True)
     cache_control: FieldValue = setting(
         "TEXT", "Cache-Control of downloads.", default="private, no-cache"
+    )
+    digest: Literal["sha-256", "sha-512"] | None = setting(
+        "NAME",
+        "Compute the digest of every finished file, by sha-256 or sha-512, for the finish event "
+        "and the header Repr-Digest, and check the one that clients put into metadata.",
+        default=None,
+    )
+    digest_metadata: FieldNames = setting(
+        "KEYS",
+        "Keys of metadata under which clients put a digest of their file, with commas between; "
+        "needs --digest. A file that has another digest is refused and removed.",
+        default=("checksum", "digest", "sha256", "sha512"),
     )
     disable: ExtensionNames = setting(
         "NAMES",

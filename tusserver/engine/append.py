@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tusserver.caller import EVERYONE
 from tusserver.engine.receive import Intake, ReceiveFailed
 from tusserver.engine.work import Work
-from tusserver.errors import LengthExceeded, TypeRefused, UploadLocked
+from tusserver.errors import DigestMismatch, LengthExceeded, TypeRefused, UploadLocked
 from tusserver.protocol.messages import Appended
 from tusserver.protocol.rules import check_append, check_offset, check_visible, limits_of
 
@@ -154,7 +154,8 @@ class Appender:
         try:
             return await self._receiver.receive(intake)
         except ReceiveFailed as failed:
-            if isinstance(failed.error, TypeRefused) or failed.error is work.refusal:
+            is_wrong = isinstance(failed.error, TypeRefused | DigestMismatch)
+            if is_wrong or failed.error is work.refusal:
                 await self._remover.discard(work, lease, failed.record, request)
             raise failed.error from failed
 

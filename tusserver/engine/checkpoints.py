@@ -21,7 +21,7 @@ from tusserver.protocol.rules import after_bytes, after_fault, after_sync
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from tusserver.body import Body
+    from tusserver.body import Body, Running
     from tusserver.engine.parts import EngineParts
     from tusserver.ports import Lease, RequestInfo
     from tusserver.upload import Limits, Upload, UploadId
@@ -54,10 +54,12 @@ class Checkpoints:
         held_back: bool,
         late_fault: Callable[[UploadId], None],
         request: RequestInfo | None,
+        running: Running | None = None,
     ) -> None:
         """Start at the record's offset; `held_back`: nothing is committed before the end.
 
         `late_fault` is told of a sync that failed when the record could not be taken back here.
+        `running` is the digest of the file, carried on with its bytes.
         """
         self._parts = parts
         self._lease = lease
@@ -81,6 +83,9 @@ class Checkpoints:
         """The last committed record."""
         self.position = record.offset
         self.error: TusError | None = None
+        self._running = running
+        self._hashed = self.digest = None if running is None else running.copy()
+        """The digest at `position`, and the one at the record's offset unless that fell back."""
 
     # --- Progress, for the storage -------------------------------------------------------
 
@@ -93,6 +98,9 @@ class Checkpoints:
         """Count bytes that are in the file; start a commit when one is due."""
         self.position += count
         self._count(count)
+        if self._running is not None:
+            # Now it stands exactly here, and no thread is at it.
+            self._hashed = self._running.copy()
         if self._held_back or self._task is not None or self._settled:
             return
         if self.position - self.record.offset >= COMMIT_BYTES:
@@ -185,13 +193,13 @@ class Checkpoints:
         )
 
     async def _commit_record(self, upload: Upload) -> None:
-        parts = self._parts
+        parts, hashed = self._parts, self.hashed(upload.offset)
         if parts.strict:
             await self._sync_data()
             # One commit, one version: the offset and what is synced move together.
             upload = replace(upload, synced=upload.offset)
         await parts.records.commit(self._lease, upload, sync=parts.strict)
-        self.record = upload
+        self.record, self.digest = upload, hashed
         self._committed_at = self._loop.time()
         self._committed = True
         self._tell_received()
@@ -329,6 +337,10 @@ class Checkpoints:
             await asyncio.sleep(0)
         if self.error is not None:
             raise self.error
+
+    def hashed(self, offset: int) -> Running | None:
+        """Give the digest at an offset that has just been reached; None if it is not known."""
+        return None if self._hashed is None else self._hashed.at(offset)
 
     def discard(self) -> None:
         """Forget the bytes of an append whose checksum did not hold."""

@@ -18,7 +18,14 @@ from typing import TYPE_CHECKING
 from tusserver.caller import EVERYONE
 from tusserver.engine.beginnings import Beginnings
 from tusserver.engine.work import Phase, Work
-from tusserver.errors import HeaderInvalid, PartNotFound, TusError, TypeRefused, UploadLocked
+from tusserver.errors import (
+    DigestMismatch,
+    HeaderInvalid,
+    PartNotFound,
+    TusError,
+    TypeRefused,
+    UploadLocked,
+)
 from tusserver.protocol.messages import Created, Extras
 from tusserver.protocol.rules import check_parts, expires_at, is_visible, limits_of
 from tusserver.upload import EventState, Kind, Status
@@ -212,6 +219,9 @@ class Concatenation:
             async with self._benches:
                 if not self._parts.slots.is_stopping:
                     await self.assemble(final_id)
+        except DigestMismatch as error:
+            logger.warning("final upload %s is removed: %s", final_id, error.message)
+            await self._discard(final_id)
         except TusError as error:
             logger.warning("assembly of %s is put off: %s", final_id, error.message)
 
@@ -226,12 +236,14 @@ class Concatenation:
             whole = await self._join(work, lease, final)
             if not whole:
                 return
+            digest = await self._finisher.digests.of_joined(work, final)
             work.phase = Phase.FINISHING
             event_id = final.event_id
             final = final.next(
                 assembled=True,
                 synced=final.offset if parts.syncs else 0,
                 event=EventState.PENDING if event_id else EventState.NONE,
+                digest=digest,
             )
             await self._finisher.commit(lease, final)
         await self._unpin(final)

@@ -14,6 +14,7 @@ from tusserver.engine.receive import Intake, ReceiveFailed
 from tusserver.engine.work import Work
 from tusserver.errors import (
     ChecksumMismatch,
+    DigestMismatch,
     HeaderInvalid,
     LengthExceeded,
     MaxSizeExceeded,
@@ -76,12 +77,14 @@ class Creator:
         """Make an upload, and store its first bytes if the request brings some.
 
         Raises: MaxSizeExceeded, LengthExceeded, StorageFull, StateUnavailable, Rejected,
-        HookFailed, ChecksumMismatch, TypeRefused, what `Granted.admit` and `Quota.admit` raise
+        HookFailed, ChecksumMismatch, DigestMismatch, HeaderInvalid (a digest in the metadata
+        that cannot be read), TypeRefused, what `Granted.admit` and `Quota.admit` raise
         (nothing is created), and for a final upload what `Concatenation.create` raises.
         """
         caller = EVERYONE if request is None else request.caller
         if not command.partial:
             self._parts.kinds.check_metadata(command.metadata, caller)
+        self._parts.digests.expected(command.metadata)  # refuses what it cannot read
         check_create(command, limits_of(caller, self._parts.limits))
         upload, decision = await self._new_upload(command, caller, request)
 
@@ -219,7 +222,12 @@ class Creator:
         except ReceiveFailed as failed:
             refused = isinstance(
                 failed.error,
-                ChecksumMismatch | LengthExceeded | MaxSizeExceeded | HeaderInvalid | TypeRefused,
+                ChecksumMismatch
+                | DigestMismatch
+                | LengthExceeded
+                | MaxSizeExceeded
+                | HeaderInvalid
+                | TypeRefused,
             )
             # An empty upload that only the state store does not know of is finished.
             finished = isinstance(failed.error, StateUnavailable)

@@ -7,8 +7,10 @@ the finish event pending (synced), the state, the answer; then the event, at lea
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from tusserver.engine.digest import Digests
 from tusserver.engine.work import Phase
 from tusserver.errors import Rejected, StateUnavailable, StorageFault
 from tusserver.ports import Decision, Event, EventKind
@@ -36,6 +38,7 @@ class Finisher:
         """Use the engine's parts."""
         self._parts = parts
         self._events = events
+        self.digests = Digests(parts)
         self.concatenation: Concatenation | None = None
         """Told of finished parts; set by the engine, which makes the two."""
 
@@ -49,11 +52,12 @@ class Finisher:
         """Finish an upload whose last byte is in the file. Holds the lease.
 
         Raises: HookFailed or Rejected (the upload stays open, one commit before its end),
-        StorageFault, StateUnavailable.
+        StorageFault, StateUnavailable, DigestMismatch (the file is not what the client meant).
         """
         parts, length = self._parts, checkpoints.position
+        digest = await self.digests.conclude(work, checkpoints)
         decision = await self.consent(
-            work, self._finished(checkpoints, length), request, checkpoints=checkpoints
+            work, self._finished(checkpoints, length, digest), request, checkpoints=checkpoints
         )
         work.phase = Phase.FINISHING
         await checkpoints.sync_outcome()
@@ -65,13 +69,14 @@ class Finisher:
             except StorageFault:
                 await checkpoints.fall_back()
                 raise
-        upload = self._finished(checkpoints, length)
+        upload = self._finished(checkpoints, length, digest)
         await self.commit(lease, upload, request)
         checkpoints.record = upload
         return Appended(upload=upload, extras=Extras(headers=decision.headers, body=decision.body))
 
-    def _finished(self, checkpoints: Checkpoints, length: int) -> Upload:
-        return self.finished(checkpoints.record, length, limits=checkpoints.limits)
+    def _finished(self, checkpoints: Checkpoints, length: int, digest: str) -> Upload:
+        finished = self.finished(checkpoints.record, length, limits=checkpoints.limits)
+        return replace(finished, digest=digest)
 
     def finished(self, upload: Upload, length: int, *, limits: Limits | None = None) -> Upload:
         """Give the record that the finish will commit; `limits` hold instead of the engine's."""

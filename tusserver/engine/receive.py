@@ -35,7 +35,7 @@ from tusserver.upload import Kind
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tusserver.body import Body
+    from tusserver.body import Body, Running
     from tusserver.engine.falls import Falls
     from tusserver.engine.finish import Finisher
     from tusserver.engine.idle import IdleSync
@@ -100,8 +100,9 @@ class Receiver:
         """
         limits = await self._limits_for(intake)
         intake = self._beginnings.wrap(intake)
-        checkpoints = self._checkpoints(intake, limits)
-        tap = _tap(intake.checksum)
+        running = self._finisher.digests.resume(intake.record, intake.length)
+        checkpoints = self._checkpoints(intake, limits, running)
+        tap = _tap(intake.checksum, running)
         intake.work.begin(checkpoints)
         self._parts.slots.on_stop(intake.work, intake.body.stop)
         self._parts.meter.append_began(checkpoints)
@@ -118,6 +119,7 @@ class Receiver:
             # Whatever happens: once the lease is let go, nothing may be committed.
             await checkpoints.end()
             self._idle.note(checkpoints.record)
+            self._finisher.digests.keep(checkpoints.record, checkpoints.digest)
             note_append(intake.record.offset, checkpoints.record.offset)
         if failure is not None or result is None:
             raise ReceiveFailed(failure or InternalError(), checkpoints.record) from failure
@@ -159,7 +161,7 @@ class Receiver:
             raise StorageFault
         if isinstance(failure, LengthExceeded) and not intake.keeps_prefix:
             raise failure
-        if tap is not None:
+        if intake.checksum is not None and tap is not None:
             try:
                 _check_digest(intake, tap, failure)
             except TusError:
@@ -175,7 +177,7 @@ class Receiver:
             raise checkpoints.error
         return Appended(upload=checkpoints.record)
 
-    def _checkpoints(self, intake: Intake, limits: Limits) -> Checkpoints:
+    def _checkpoints(self, intake: Intake, limits: Limits, running: Running | None) -> Checkpoints:
         return Checkpoints(
             self._parts,
             lease=intake.lease,
@@ -186,6 +188,7 @@ class Receiver:
             held_back=intake.checksum is not None,
             late_fault=self._falls.note,
             request=intake.request,
+            running=running,
         )
 
     async def _limits_for(self, intake: Intake) -> Limits:
@@ -198,11 +201,12 @@ class Receiver:
         return limits
 
 
-def _tap(checksum: Checksum | None) -> Tap | None:
+def _tap(checksum: Checksum | None, running: Running | None) -> Tap | None:
     if checksum is None:
-        return None
+        return None if running is None else Tap(whole=running)
     # Which digest a trailer will bring is not known before the end of the body.
-    return Tap(*ALGORITHMS) if checksum.digest is None else Tap(checksum.algorithm)
+    names = ALGORITHMS if checksum.digest is None else (checksum.algorithm,)
+    return Tap(*names, whole=running)
 
 
 def _check_digest(intake: Intake, tap: Tap, failure: TusError | None) -> None:

@@ -81,6 +81,7 @@ STATUS: dict[str, tuple[int, str]] = {
     "too_many_requests": (429, "Too Many Requests"),
     "too_many_appends": (429, "Too Many Requests"),
     "checksum_mismatch": (460, "Checksum Mismatch"),
+    "digest_mismatch": (460, "Checksum Mismatch"),
     "internal_error": (500, "Internal Server Error"),
     "shutting_down": (503, "Service Unavailable"),
     "body_timeout": (503, "Service Unavailable"),
@@ -351,6 +352,8 @@ def _describe_upload(result: Described) -> list[tuple[str, str]]:
         fields.append(("Upload-Metadata", upload.metadata))
     if upload.concat:
         fields.append(("Upload-Concat", upload.concat))
+    if upload.digest:
+        fields.append(("Repr-Digest", upload.digest))
     return fields + _expiry(upload)
 
 

@@ -54,7 +54,7 @@ class Appender:
                     await self._store(lease, piece, offset + stored, offset + window)
                     stored += len(piece)
                     if tap is not None:
-                        tap.update(piece)
+                        await self._hash(tap, piece)
                     progress.advance(len(piece))
                 if len(data) > room:
                     raise LengthExceeded
@@ -71,6 +71,13 @@ class Appender:
             body.stop(BodyEnd.REFUSED)
             raise
         return stored
+
+    async def _hash(self, tap: Tap, data: bytes) -> None:
+        """Hash one piece, in a thread if that takes longer than to get there."""
+        if len(data) > tap.inline_limit:
+            await self._pool.run(partial(tap.update, data))
+        else:
+            tap.update(data)
 
     async def _store(self, lease: FileLease, data: bytes, position: int, limit: int) -> None:
         """Write one piece; all its writes have returned when this returns or raises."""

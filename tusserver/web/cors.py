@@ -61,6 +61,7 @@ _EXPOSED = (
     "Content-Disposition",
     "Accept-Ranges",
     "ETag",
+    "Repr-Digest",
     "Retry-After",
 )
 

@@ -85,6 +85,8 @@ async def send_upload(
             "Accept-Ranges": "bytes",
             "Content-Type": content_type(metadata),
             "Content-Disposition": content_disposition(metadata),
+            # RFC 9530 section 3: of the whole, also where a range is sent.
+            **({"Repr-Digest": upload.digest} if upload.digest else {}),
         },
     )
     response.content_length = end - start

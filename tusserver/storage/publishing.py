@@ -7,11 +7,13 @@ symbolic link, so that no name leads out of the operator's directory.
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import errno
 import logging
 import os
 import stat
+import time
 from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import count
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 THREADS = 2
+PATIENCE = 5.0
+"""Seconds for which somebody else who publishes the same upload is waited for."""
+PAUSE = 0.010
 FOLDER_MODE = 0o755
 BY_NUMBER = "number"
 BY_ID = "id"
@@ -81,8 +86,15 @@ class LinkPublisher:
 
     async def publish(self, upload: Upload, data: Path) -> str:
         """Publish a finished file; see `Publisher.publish`."""
+        deadline = time.monotonic() + PATIENCE
         with translated(self._directory, "publishing in"):
-            return await self._pool.run(partial(self._publish, upload, data))
+            while True:
+                path = await self._pool.run(partial(self._publish, upload, data))
+                if path is not None:
+                    return path
+                if time.monotonic() > deadline:
+                    raise StorageFault("The upload is being published: try again.")
+                await asyncio.sleep(PAUSE)
 
     async def published(self, upload_id: UploadId) -> str:
         """Tell where an upload was published; empty if it was not."""
@@ -108,10 +120,11 @@ class LinkPublisher:
             self._directory.mkdir(parents=True, mode=FOLDER_MODE)
             sync_directory(self._directory.parent)
 
-    def _publish(self, upload: Upload, data: Path) -> str:
+    def _publish(self, upload: Upload, data: Path) -> str | None:
+        """Publish; None while somebody else does."""
         with self._book.page(upload.upload_id, sync=self._sync) as page:
             if page is None:
-                raise StorageFault("Another process is publishing the upload.")
+                return None
             last = page.last
             if last is None or last.step != DONE:
                 path = self._settle(upload, data, page)

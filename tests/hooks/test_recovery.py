@@ -274,3 +274,21 @@ def test_the_file_of_another_version_is_left_alone(tmp_path):
     other.close()
     with pytest.raises(ShelfDamaged, match="format 99"):
         Shelf(tmp_path / "events.db", targets=1)
+
+
+def test_no_step_looks_through_all_that_waits(shelf):
+    seen = []
+    shelf._db.set_trace_callback(seen.append)
+    shelf.put(entry("u", CREATE), owner="me", now=1)
+    shelf.confirm("u-post-create", now=1)
+    shelf.put(entry("u", FINISH), owner="", now=1)
+    shelf.progress([entry("v", "post-receive")], now=1)
+    row = shelf.heads(0, 5, 10)[0]
+    shelf.failed(row, "no", due=3.0)
+    shelf.delivered(row, now=4)
+    shelf._db.set_trace_callback(None)
+    for statement in {one for one in seen if "events" in one}:
+        plan = [step[3] for step in shelf._db.execute(f"EXPLAIN QUERY PLAN {statement}")]
+        assert not [step for step in plan if step.startswith("SCAN e")], statement
+        if " e WHERE" not in statement:
+            assert not [step for step in plan if "events_due" in step], statement

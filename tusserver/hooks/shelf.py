@@ -3,6 +3,8 @@
 Everything here blocks and belongs to one thread. A row is one event for one receiver (`target`,
 its place in the settings). `intent` rows wait for what they tell of to happen, `ready` ones for
 their turn, `dead` ones for the operator. Rows of one upload and receiver go out by their `seq`.
+
+A `+` before a column keeps SQLite from an index that would lead through all that waits.
 """
 
 from __future__ import annotations
@@ -147,15 +149,24 @@ class Shelf:
                 " body = excluded.body, fields = excluded.fields WHERE state = 'intent'",
                 (
                     *(entry.event_id, target, entry.upload_id, entry.kind, state, owner),
-                    *(now, now, entry.fields, entry.body, entry.event_id, target),
+                    *(now, self._due(entry.upload_id, target, now), entry.fields, entry.body),
+                    *(entry.event_id, target),
                 ),
             )
+
+    def _due(self, upload_id: str, target: int, now: float) -> float:
+        """Give the time of a new event: what it comes after may have been put off."""
+        query = (
+            "SELECT max(due) FROM events WHERE upload_id = ? AND target = ? AND +state = 'ready'"
+        )
+        (due,) = self._db.execute(query, (upload_id, target)).fetchone()
+        return max(now, due or now)
 
     def confirm(self, event_id: str, *, now: float) -> None:
         """Let an intended event go out."""
         self._db.execute(
             "UPDATE events SET state = 'ready', owner = '', made = ?, due = ?"
-            " WHERE event_id = ? AND state = 'intent'",
+            " WHERE event_id = ? AND +state = 'intent'",
             (now, now, event_id),
         )
 
@@ -194,7 +205,7 @@ class Shelf:
 
     def _forget_progress(self, upload_id: str) -> None:
         self._db.execute(
-            "DELETE FROM events WHERE upload_id = ? AND kind = ? AND state = 'ready'",
+            "DELETE FROM events WHERE upload_id = ? AND kind = ? AND +state = 'ready'",
             (upload_id, _PROGRESS),
         )
 
@@ -226,7 +237,7 @@ class Shelf:
         )
         if due is not None:  # What comes after it waits as long.
             self._db.execute(
-                "UPDATE events SET due = ? WHERE upload_id = ? AND target = ? AND state = 'ready'",
+                "UPDATE events SET due = ? WHERE upload_id = ? AND target = ? AND +state = 'ready'",
                 (due, row.upload_id, row.target),
             )
 

@@ -132,21 +132,26 @@ def test_a_server_that_runs_keeps_its_counts_when_another_one_starts(server, mak
 
 
 LIVES = """
-import os, sys
+import os, sys, time
 from pathlib import Path
 from tusserver.metrics.sharing import VARIABLE, share
 with share():
     directory = Path(os.environ[VARIABLE])
     if sys.argv[1] == "first":
+        reader, writer = os.pipe()
         pid = os.fork()
         if pid:
-            os.waitpid(pid, 0)
+            os.close(writer)
+            os.read(reader, 1)
             assert directory.is_dir(), "the child removed it"
             os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:-1], str(directory)])
     else:
         assert str(directory) == sys.argv[1], "the second life has another one"
         print("went on")
-if sys.argv[1] != "first":
+if sys.argv[1] == "first":
+    os.close(writer)
+    time.sleep(1)  # A worker outlives the process that its parent was.
+else:
     assert not directory.exists() and VARIABLE not in os.environ
 """
 

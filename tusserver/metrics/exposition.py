@@ -52,7 +52,8 @@ class Exposition:
         readings: Iterable[Reading] = (),
     ) -> None:
         """Write what is in `registry`, or with a `directory` what all its processes counted."""
-        disable_created_metrics()  # A series more for each one, of which nobody asks.
+        # A series more for each one, of which nobody asks.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = registry
         self._directory = directory
         self._version = version

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 """Names the directory of the files to processes that share it, as the library does."""
 PREFIX = "tusserver-metrics-"
+NEW_PREFIX = "tusserver-new-metrics-"
 PARENT = "parent.lock"
 SEATS = 1024
 ROOM = 256 * 1024
@@ -54,17 +55,17 @@ def share() -> Iterator[None]:
     this process's environment names already, because it replaced itself, is used on. In forked
     processes, whose block ends too, nothing happens. Raises: OSError.
     """
-    parent, directory = os.getpid(), _inherited() or _make()
+    parent, before = os.getpid(), _inherited()
+    # Forked processes hold the same lock: it is free when the last one has died.
+    directory, lock = _make() if before is None else (before, _hold(before))
     os.environ[VARIABLE] = str(directory)
-    lock = _lock(directory / PARENT, fcntl.LOCK_SH)
     try:
         yield
     finally:
         if os.getpid() == parent:
             os.environ.pop(VARIABLE, None)
             shutil.rmtree(directory, ignore_errors=True)
-            if lock is not None:
-                os.close(lock)
+            os.close(lock)
 
 
 def _inherited() -> Path | None:
@@ -74,12 +75,22 @@ def _inherited() -> Path | None:
     return directory if is_ours and directory is not None and directory.is_dir() else None
 
 
-def _make() -> Path:
+def _make() -> tuple[Path, int]:
     place = _MEMORY if os.access(_MEMORY, os.W_OK) else Path(tempfile.gettempdir())
     for left in place.glob(f"{PREFIX}*"):
         with suppress(OSError):
             _remove_if_left(left)
-    return Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
+    made = Path(tempfile.mkdtemp(prefix=NEW_PREFIX, dir=place))
+    lock = _hold(made)
+    # Only now: what has this name and is not locked, others take for left behind.
+    return made.rename(place / f"{PREFIX}{made.name.removeprefix(NEW_PREFIX)}"), lock
+
+
+def _hold(directory: Path) -> int:
+    """Say that a directory is in use; give the descriptor that says so while it is open."""
+    descriptor = os.open(directory / PARENT, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    return descriptor
 
 
 def _remove_if_left(directory: Path) -> None:
@@ -120,11 +131,11 @@ def _free_seat(directory: Path) -> int:
     raise OSError(0, f"all {SEATS} seats are taken")
 
 
-def _lock(path: Path, how: int = fcntl.LOCK_EX) -> int | None:
+def _lock(path: Path) -> int | None:
     """Lock a file, made if need be; give its descriptor, None when somebody else holds it."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
         return None

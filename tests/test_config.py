@@ -152,6 +152,8 @@ GOOD = {
     "publish_dir": ("/srv/films", Path("/srv/films")),
     "publish_collision": ("id", "id"),
     "publish_mode": ("644", 0o644),
+    "digest": ("sha-512", "sha-512"),
+    "digest_metadata": ("md5, x.sum", ("md5", "x.sum")),
 }
 
 
@@ -211,6 +213,8 @@ def test_an_unknown_variable_is_logged_with_the_nearest_known_one(caplog):
         (["--host=a b"], "--host=a b: not an address"),
         (["--body-timeout=0"], "--body-timeout=0: must be longer than 0"),
         (["--durability=max"], "--durability=max: input should be 'process', 'normal' or"),
+        (["--digest=crc32"], "--digest=crc32: input should be 'sha-256' or 'sha-512'"),
+        (["--digest-metadata=sh\u00e4"], "--digest-metadata=sh\u00e4: not a key of metadata"),
         (["--upload-dir="], "--upload-dir=: not the name of a directory"),
         (["--disable=creation,cretion"], "--disable=cretion: none of creation, creation-"),
         (["--cors-origins=a.org"], "--cors-origins=a.org: not an origin: write it as https://"),

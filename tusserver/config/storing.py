@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel
+from pydantic import AfterValidator, BaseModel, BeforeValidator
+from pydantic_settings import NoDecode
 
 from tusserver.config.fields import setting
 from tusserver.upload import Durability
@@ -14,7 +15,6 @@ from tusserver.values import (
     LOCAL,
     Directory,
     ExtensionNames,
-    FieldNames,
     FieldValue,
     Life,
     MaxSize,
@@ -23,6 +23,28 @@ from tusserver.values import (
     Time,
     Wait,
 )
+
+
+def _parse_none(value: object) -> object:
+    return None if value == "none" else value
+
+
+def _parse_keys(value: object) -> object:
+    """Split a comma-separated list; what is a sequence already stays as it is."""
+    keys = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+    return tuple(filter(None, keys)) if isinstance(keys, list | tuple) else keys
+
+
+def _check_keys(keys: tuple[str, ...]) -> tuple[str, ...]:
+    if any(not key.isascii() or not key.isprintable() or " " in key for key in keys):
+        raise ValueError("not a key of metadata: write it in ASCII without blanks")
+    return keys
+
+
+DigestName = Annotated[Literal["sha-256", "sha-512"] | None, BeforeValidator(_parse_none)]
+MetadataKeys = Annotated[
+    tuple[str, ...], NoDecode, BeforeValidator(_parse_keys), AfterValidator(_check_keys)
+]
 
 
 class StoringSettings(BaseModel):
@@ -72,13 +94,13 @@ class StoringSettings(BaseModel):
     cache_control: FieldValue = setting(
         "TEXT", "Cache-Control of downloads.", default="private, no-cache"
     )
-    digest: Literal["sha-256", "sha-512"] | None = setting(
+    digest: DigestName = setting(
         "NAME",
         "Compute the digest of every finished file, by sha-256 or sha-512, for the finish event "
         "and the header Repr-Digest, and check the one that clients put into metadata.",
         default=None,
     )
-    digest_metadata: FieldNames = setting(
+    digest_metadata: MetadataKeys = setting(
         "KEYS",
         "Keys of metadata under which clients put a digest of their file, with commas between; "
         "needs --digest. A file that has another digest is refused and removed.",

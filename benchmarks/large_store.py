@@ -132,7 +132,7 @@ class Server:
         before = time.perf_counter()
         self._log = root.parent / "log"
         words = ["--port=0", f"--upload-dir={root}", f"--state={url}", "--reserve=0", *flags]
-        words.append("--no-access-log")
+        words += ["--no-access-log", "--max-open=none"]
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(  # noqa: S603 - our own program
                 [sys.executable, "-m", "tusserver", *words],

@@ -55,7 +55,8 @@ def _base_url(settings: Settings, given: str | None) -> str:
     if settings.public_url is not None:
         return settings.public_url
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    return f"http://{host}:{settings.port}{settings.base_path}"
+    scheme = "http" if settings.tls_certificate is None else "https"
+    return f"{scheme}://{host}:{settings.port}{settings.base_path}"
 
 
 def _owner(arguments: argparse.Namespace) -> str:

@@ -138,7 +138,7 @@ class Acceptor:
     def _accept(self, listener: socket.socket, *, is_patient: bool = True) -> None:
         """Accept some of the connections that wait; `is_patient`: let others go first."""
         for _ in range(self._burst):
-            if is_patient and self._seat is not None and self._seat.is_ahead(self._count()):
+            if self._is_others_turn(is_patient=is_patient):
                 self._loop.remove_reader(listener)
                 self._retries[listener] = self._loop.call_later(YIELD, self._insist, listener)
                 return
@@ -156,6 +156,13 @@ class Acceptor:
                 task = self._loop.create_task(self._open(connection))
                 self._opening.add(task)
                 task.add_done_callback(self._opening.discard)
+
+    def _is_others_turn(self, *, is_patient: bool) -> bool:
+        """Tell whether another process should take the next connection; if full, for as long."""
+        if self._seat is None:
+            return False
+        count = self._count()
+        return (is_patient or count >= self._limit) and self._seat.is_ahead(count)
 
     async def _open(self, connection: socket.socket) -> None:
         timeout = self._handshake_timeout if self._tls is not None else None

@@ -124,12 +124,12 @@ def test_what_was_set_aside_is_listed_and_sent_again_by_the_operator(receiver):
         assert command(server, "resend").returncode == 2
         assert command(server, "resend", "nothing").returncode == 2
         receiver.answer = lambda _got: None
+        before = len(receiver.of("post-finish"))
         done = command(server, "resend", dead["event"])
         assert (done.returncode, done.stdout) == (0, "1 deliveries will be tried again\n")
-        before = len(receiver.of("post-finish"))
         assert eventually(lambda: len(receiver.of("post-finish")) > before)
         assert {got.event_id for got in receiver.of("post-finish")} == {dead["event"]}
-        assert listed(server, "--dead") == []
+        assert eventually(lambda: listed(server) == listed(server, "--dead") == [], within=8)
 
 
 def test_another_process_delivers_when_the_one_that_did_has_died(receiver):

@@ -33,6 +33,14 @@ class Metrics:
         """Give a value; 0 for what has not been counted yet."""
         return self._values.get((f"tusserver_{name}", frozenset(labels.items())), 0.0)
 
+    def since(self, before: Metrics) -> Metrics:
+        """Give what was counted after another reading."""
+        difference = Metrics("")
+        difference._values = {
+            key: value - before._values.get(key, 0.0) for key, value in self._values.items()
+        }
+        return difference
+
     @property
     def names(self) -> set[str]:
         """Name every sample, of histograms the family."""

@@ -11,19 +11,29 @@ import pytest
 
 from tests.metrics.reading import read
 from tests.support.raw import OFFSET_STREAM, Tus
+from tests.support.server import TusServer
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-    from tests.support.server import TusServer
+    from tests.metrics.reading import Metrics
 
 UNKNOWN = "0" * 32
 
 
+@pytest.fixture(scope="module")
+def module_server() -> Iterator[TusServer]:
+    with TusServer("--max-size", "1000000") as server:
+        yield server
+        server.check_log()
+
+
 @pytest.fixture
-def server(make_server: Callable[..., TusServer]) -> TusServer:
-    return make_server("--max-size", "1000000")
+def count(server: TusServer) -> Callable[[], Metrics]:
+    """Read what was counted since the test began."""
+    before = read(server)
+    return lambda: read(server).since(before)
 
 
 @pytest.fixture
@@ -31,15 +41,15 @@ def tus(server) -> Tus:
     return Tus(server.url)
 
 
-def test_a_new_server_has_counted_nothing(server):
-    metrics = read(server)
+def test_a_new_server_has_counted_nothing(make_server):
+    metrics = read(make_server())
     assert metrics("workers") == 1
     assert metrics("uploads_created_total", kind="single") == 0
     assert metrics("received_bytes_total") == 0
     assert abs(metrics("start_time_seconds") - time.time()) < 20
 
 
-def test_requests_are_counted_by_method_and_status(server, tus):
+def test_requests_are_counted_by_method_and_status(count, tus):
     target = tus.upload(b"hello")
     for _ in range(3):
         tus.head(target)
@@ -47,7 +57,7 @@ def test_requests_are_counted_by_method_and_status(server, tus):
     tus.options()
     tus.request("POST", target, {"X-HTTP-Method-Override": "DELETE"})
     tus.request("PUT", target)
-    metrics = read(server)
+    metrics = count()
     assert metrics("requests_total", method="POST", status="201") == 1
     assert metrics("requests_total", method="PATCH", status="204") == 1
     assert metrics("requests_total", method="HEAD", status="200") == 3
@@ -59,23 +69,23 @@ def test_requests_are_counted_by_method_and_status(server, tus):
     assert metrics("request_errors_total", code="upload_not_found") == 1
 
 
-def test_bytes_are_counted_both_ways(server, tus):
+def test_bytes_are_counted_both_ways(count, tus):
     target = tus.upload(bytes(70_000))
     tus.content(target)
     tus.get(target, {"Range": "bytes=0-9"})
-    metrics = read(server)
+    metrics = count()
     assert metrics("received_bytes_total") == 70_000
     assert metrics("sent_bytes_total") == 70_010
 
 
-def test_uploads_are_counted_by_kind(server, tus):
+def test_uploads_are_counted_by_kind(count, tus):
     first = tus.upload(b"abc", {"Upload-Concat": "partial"})
     second = tus.upload(b"def", {"Upload-Concat": "partial"})
     tus.post({"Upload-Concat": f"final;{first} {second}"})
     tus.upload(b"")
     tus.delete(tus.create(5))
-    assert eventually(lambda: read(server)("uploads_finished_total", kind="final") == 1)
-    metrics = read(server)
+    assert eventually(lambda: count()("uploads_finished_total", kind="final") == 1)
+    metrics = count()
     assert metrics("uploads_created_total", kind="partial") == 2
     assert metrics("uploads_created_total", kind="final") == 1
     assert metrics("uploads_created_total", kind="single") == 2
@@ -84,68 +94,68 @@ def test_uploads_are_counted_by_kind(server, tus):
     assert metrics("uploads_terminated_total", kind="single") == 1
 
 
-def test_refused_creations_are_counted_by_their_reason(server, tus):
+def test_refused_creations_are_counted_by_their_reason(count, tus):
     for _ in range(2):
         assert tus.post({"Upload-Length": "1000001"}).status == 413
-    metrics = read(server)
+    metrics = count()
     assert metrics("uploads_rejected_total", code="max_size_exceeded") == 2
     assert metrics("request_errors_total", code="max_size_exceeded") == 2
     assert metrics("uploads_created_total", kind="single") == 0
 
 
-def test_bytes_count_while_they_come_and_an_append_counts_as_running(server, tus):
+def test_bytes_count_while_they_come_and_an_append_counts_as_running(count, tus):
     target = tus.create(1000)
     fields = {"Upload-Offset": "0", "Content-Type": OFFSET_STREAM, "Content-Length": "1000"}
     with tus.wire() as wire:
         wire.send(tus.message("PATCH", target, fields) + bytes(400))
-        assert eventually(lambda: read(server)("received_bytes_total") == 400)
-        assert read(server)("appends_running") == 1
-        assert read(server)("appends_stalled") == 0
-    assert eventually(lambda: read(server)("appends_running") == 0)
-    assert read(server)("appends_total", reason="disconnected") == 1
+        assert eventually(lambda: count()("received_bytes_total") == 400)
+        assert count()("appends_running") == 1
+        assert count()("appends_stalled") == 0
+    assert eventually(lambda: count()("appends_running") == 0)
+    assert count()("appends_total", reason="disconnected") == 1
 
 
-def test_an_append_that_brings_nothing_for_long_is_stalled(server, tus):
+def test_an_append_that_brings_nothing_for_long_is_stalled(count, tus):
     target = tus.create(1000)
     fields = {"Upload-Offset": "0", "Content-Type": OFFSET_STREAM, "Content-Length": "1000"}
     with tus.wire() as wire:
         wire.send(tus.message("PATCH", target, fields) + bytes(400))
-        assert eventually(lambda: read(server)("appends_stalled") == 1, within=8)
+        assert eventually(lambda: count()("appends_stalled") == 1, within=8)
         wire.send(bytes(600))
         assert wire.response("PATCH").status == 204
-        metrics = read(server)
+        metrics = count()
         assert metrics("appends_stalled") == 0
         assert metrics("appends_total", reason="complete") == 1
 
 
-def test_take_overs_are_counted(server, tus):
+def test_take_overs_are_counted(count, tus):
     target = tus.create(1000)
     fields = {"Upload-Offset": "0", "Content-Type": OFFSET_STREAM, "Content-Length": "1000"}
     with tus.wire() as wire:
         wire.send(tus.message("PATCH", target, fields) + bytes(400))
-        assert eventually(lambda: read(server)("received_bytes_total") == 400)
+        assert eventually(lambda: count()("received_bytes_total") == 400)
         assert tus.patch(target, 400, bytes(600)).status == 204
-    metrics = read(server)
+    metrics = count()
     assert metrics("takeovers_total", outcome="taken") == 1
     assert metrics("takeover_duration_seconds_count") == 1
     assert metrics("appends_total", reason="superseded") == 1
     assert metrics("lease_wait_seconds_count") == 2
 
 
-def test_commits_and_syncs_are_timed(server, tus):
+def test_commits_and_syncs_are_timed(count, tus):
     tus.upload(b"hello")
-    metrics = read(server)
+    metrics = count()
     assert metrics("commit_duration_seconds_count") == 1
     assert metrics("sync_duration_seconds_count") == 1
     assert metrics("commit_failures_total") == 0
     assert 0 < metrics("sync_duration_seconds_sum") < 10
 
 
-def test_a_refused_checksum_counts_as_an_error(server, tus):
+def test_a_refused_checksum_counts_as_an_error(count, tus):
     target = tus.create(5)
     wrong = b64encode(hashlib.sha256(b"other").digest()).decode()
     assert tus.patch(target, 0, b"hello", {"Upload-Checksum": f"sha256 {wrong}"}).status == 460
-    metrics = read(server)
+    metrics = count()
     assert metrics("request_errors_total", code="checksum_mismatch") == 1
     assert metrics("received_bytes_total") == 5
 

@@ -147,7 +147,7 @@ class LimitedQuota:
             try:
                 yield limited
             finally:
-                if limited.credit:
+                if limited.credit and len(self._refunds) < MAX_NOTES:
                     self._refunds[upload.owner] += limited.credit
                     self._news.set()
 
@@ -248,6 +248,8 @@ class LimitedQuota:
             del self._entries[entry.token]
             # Also of one that was cancelled on its way in: it may have come to be.
             self._left.append(entry.token)
+            # While nobody counts, those before the last ones never came to be.
+            del self._left[:-MAX_NOTES]
             self._news.set()
 
     # --- what is due ---------------------------------------------------------------------

@@ -312,7 +312,8 @@ class SqliteCounter:
 
     def _fault(self, exc: Exception) -> StorageFault:
         logger.error(
-            "%s: uploads could not be counted: %s; look at the disk and at who may write there",
+            "%s: uploads could not be counted: %s; look at the disk and at who may write there, or "
+            "switch all limits off (--max-open none)",
             self._folder,
             exc,
         )

@@ -27,6 +27,8 @@ SYSTEM_PROGRAMS = {
     "nginx": "nginx-light",
     "haproxy": "haproxy",
     "caddy": "caddy",
+    "openssl": "openssl",
+    "systemd-analyze": "systemd",
 }
 """Programs that the tests run, and the packages of Debian and Ubuntu that hold them."""
 OLDEST_PYTHON = (3, 11)

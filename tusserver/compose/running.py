@@ -179,9 +179,11 @@ class Alone:
     def _give_up(self, time: float) -> None:
         logger.warning("what runs did not end within %.1f s: it is cut off", time)
         flush_lines()
-        if self._again:
-            self._start_anew()
-        os._exit(1)
+        try:
+            if self._again:
+                self._start_anew()
+        finally:
+            os._exit(1)
 
     # --- starting anew
 

@@ -143,22 +143,21 @@ class Supervisor:
         return None
 
     def _fork(self, slot: Slot) -> Link | None:
-        ours, theirs = socket.socketpair()
         sys.stdout.flush()
         sys.stderr.flush()
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as exc:
+            self._put_off(slot, exc)
+            return None
         signal.pthread_sigmask(signal.SIG_BLOCK, handover.HELD_BACK)
         try:
             pid = os.fork()
         except OSError as exc:
+            handover.release_signals()
             ours.close()
             theirs.close()
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, handover.HELD_BACK)
-            wait = slot.put_off()
-            logger.error(  # noqa: TRY400 - the trace tells nothing more
-                "worker %d cannot be started (%s), again in %.1f s: allow more processes "
-                "(TasksMax= of the unit, ulimit -u) or lower --workers",
-                slot.number, exc.strerror, wait,
-            )  # fmt: skip
+            self._put_off(slot, exc)
             return None
         if pid == 0:
             ours.close()
@@ -168,8 +167,18 @@ class Supervisor:
         ours.settimeout(0)
         worker = slot.worker = Worker(slot.number, pid, ours)
         self._selector.register(ours, EVENT_READ, worker)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, handover.HELD_BACK)
+        handover.release_signals()
         return None
+
+    def _put_off(self, slot: Slot, error: OSError) -> None:
+        wait = slot.put_off()
+        logger.error(
+            "worker %d cannot be started (%s), again in %.1f s: allow more processes and files "
+            "(TasksMax= and LimitNOFILE= of the unit), or lower --workers",
+            slot.number,
+            error.strerror,
+            wait,
+        )
 
     def _become_worker(self) -> None:
         """Let go, in the child, of what is the parent's."""
@@ -207,6 +216,8 @@ class Supervisor:
             # It has died, or is about to: `_reap` sees to it.
             self._selector.unregister(worker.link)
             worker.is_deaf = True
+            if worker.kill_at is None:
+                worker.kill_at = time.monotonic() + self._grace
             return
         worker.seen = time.monotonic()
         worker.dumped_at = None

@@ -21,7 +21,13 @@ def creation(length):
 
 
 def start_all(make_server, state_url, upload_dir, *flags, count=3):
-    servers = [make_server(*flags, state=state_url, upload_dir=upload_dir) for _ in range(count)]
+    """Start servers on one directory at the same time; give them, and clients of theirs."""
+
+    def start(_):
+        return make_server(*flags, state=state_url, upload_dir=upload_dir)
+
+    with ThreadPoolExecutor(count) as pool:
+        servers = list(pool.map(start, range(count)))
     return servers, [Tus(server.url) for server in servers]
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 CHORE = "count"
-LOOK_SECONDS = 5.0
+LOOK_SECONDS = 2.0
 """How often it is asked whether anything has to be counted anew."""
 
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.process.program import is_gone, spread
-from tests.support.raw import Tus
 from tests.support.redis_server import free_port
 from tests.support.waiting import eventually
 
@@ -134,14 +133,16 @@ def test_workers_end_in_good_order_when_their_parent_is_killed(start: Start):
     with tus.wire() as wire:
         wire.send(tus.append_message(target, 0, b"x" * 60, {"Content-Length": "100"}))
         assert wire.is_silent()
+        port = program.port
         program.process.kill()
+        program.process.wait()
+        # Another one can listen there at once.
+        again = start(f"--port={port}").ready()
         assert wire.response("PATCH").code == "shutting_down"
     for pid in workers:
         assert eventually(lambda pid=pid: is_gone(pid), within=5.0)
-    program.process.wait()
-    again = start().ready()
     # The byte was committed at the end, not by chance before it.
-    assert Tus(f"http://127.0.0.1:{again.port}/files/").offset(target) == 60
+    assert again.tus.offset(target) == 60
 
 
 def test_the_program_ends_its_workers_in_good_order(start: Start):
@@ -187,3 +188,14 @@ def test_what_does_not_end_in_time_is_cut_off_and_a_second_signal_ends_at_once(
         left = patient.workers()
         assert patient.end(signal.SIGTERM) == 1
         assert all(eventually(lambda pid=pid: is_gone(pid)) for pid in left)
+
+
+def test_an_interrupt_before_it_listens_is_told_by_the_status(
+    start: Start, redis_server: RedisServer
+):
+    redis_server.pause()
+    program = start("--workers=2", f"--state={redis_server.url}")
+    assert eventually(lambda: len(program.workers()) == 1, within=10.0)
+    assert program.end(signal.SIGINT) == 130
+    assert "listens on" not in program.log
+    assert "Traceback" not in program.log

@@ -76,6 +76,10 @@ class Post:
                     acceptor.start()
                     ready()
                     await told.wait()
+                    acceptor.stop()
+                    if seat is not None:
+                        # If the parent was killed, another one may want to listen here at once.
+                        self.listening.close()
                     await acceptor.close()
             finally:
                 await runner.cleanup()

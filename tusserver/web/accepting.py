@@ -100,7 +100,7 @@ class Acceptor:
         for listener in self._sockets:
             self._loop.add_reader(listener, self._accept, listener)
 
-    async def close(self) -> None:
+    def stop(self) -> None:
         """Accept no more; what waits in the sockets' queues stays there for others."""
         if self._seat is not None:
             self._server.on_count = None
@@ -111,12 +111,12 @@ class Acceptor:
             timer.cancel()
         for refused in list(self._refused):
             self._forget(refused)
-        await self._let_ask()
 
-    async def _let_ask(self) -> None:
+    async def close(self) -> None:
         """Wait a moment for the requests of who has just connected, so that they are answered.
 
-        To such a client, a connection that closes in silence is a server that failed.
+        To such a client, a connection that closes in silence is a server that failed. Call
+        after `stop`.
         """
         with suppress(TimeoutError):
             async with asyncio.timeout(ASKING_SECONDS):

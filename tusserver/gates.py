@@ -197,6 +197,9 @@ class Publisher(Protocol):
     async def open(self) -> None:
         """Make ready. Raises: StorageFault."""
 
+    def stop(self) -> None:
+        """Break off what takes long; never waits."""
+
     async def close(self) -> None:
         """Wait for what is being published, and let go."""
 

@@ -13,6 +13,7 @@ from tests.state.uploads import make_upload
 from tusserver.protocol.naming import (
     check_template,
     fitting,
+    owner_name,
     plain_name,
     published_path,
     split_name,
@@ -44,6 +45,7 @@ def assert_is_plain(component):
     assert not set(component) & set('/\\:*?"<>|\0')
     assert len(component.encode()) <= 255
     assert all(unicodedata.category(char)[0] != "C" for char in component)
+    assert unicodedata.is_normalized("NFC", component)
 
 
 @given(texts, texts)
@@ -54,6 +56,55 @@ def test_every_name_and_owner_becomes_plain_components(name, owner):
     for template in ("{year}/{owner}/{name}", "{owner}-{stem}.{extension}", "{id}", "a{name}b"):
         for component in published_path(check_template(template), upload):
             assert_is_plain(component)
+
+
+OWNERS = (
+    ("alice", "alice ", "alice.", "alice..", ".alice", "ALICE\u200d", "al\u200dice", "-alice"),
+    ("a/b", "a_b", "a%2Fb", "a\\b"),
+    ("", "nobody", "%6Eobody", "."),
+    ("con", "_con", "%63on"),
+    ("é", "e\u0301", "%C3%A9", "é\u0301"),
+    ("가", "\u1100\u1161", "%E1%84%80%E1%85%A1"),
+    ("é" * 50, "é" * 51, "é" * 150),
+    ("a. b", "a.b", "a..b", "a.%20b"),
+    ("x" * 100, "x" * 101, "x" * 300, "x" * 100 + "~", "." * 100, "." * 101),
+)
+
+
+@pytest.mark.parametrize("owners", OWNERS, ids=lambda owners: owners[0][:10])
+def test_no_two_owners_share_a_directory(owners):
+    paths = [published_path("{owner}/{id}", named("x", owner=owner))[0] for owner in owners]
+    assert len(set(paths)) == len(owners)
+    for path in paths:
+        assert_is_plain(path)
+
+
+@given(texts, texts)
+def test_whatever_they_are_called(one, other):
+    paths = [published_path("{owner}", named("x", owner=owner))[0] for owner in (one, other)]
+    assert (paths[0] == paths[1]) == (one == other)
+    assert_is_plain(paths[0])
+
+
+def test_usual_owners_stay_as_they_are():
+    for owner in ("alice@example.org", "1f0e3dad-9990-8345", "user_7", "Alice+x", "åsa", "山田"):
+        assert owner_name(owner) == owner
+    assert owner_name("auth0|12") == "auth0%7C12"
+
+
+@pytest.mark.parametrize(
+    "template", ["{stem}-{id}.{extension}", "{name}-{id}", "{owner}{name}{id}"]
+)
+def test_of_a_long_path_only_the_name_is_shortened(template):
+    upload = named("é" * 300 + ".jpeg", owner="x" * 300)
+    [component] = published_path(template, upload)
+    assert upload.upload_id in component
+    assert len(component.encode()) > 240
+    assert_is_plain(component)
+
+
+def test_what_comes_together_when_something_goes_is_one_character():
+    assert plain_name("e\u200d\u0301") == "é"
 
 
 @given(st.binary(max_size=300))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import stat
 import subprocess
 import tempfile
+import time
 from base64 import b64encode
 from pathlib import Path
 
@@ -304,3 +306,83 @@ async def test_a_full_disk_publishes_nothing_and_the_next_try_does(tmp_path):
 
 def mount(*arguments):
     subprocess.run(["mount", *arguments], check=True)
+
+
+async def test_a_program_may_take_the_file_away_as_soon_as_it_has_its_name(house, monkeypatch):
+    """As one that watches the directory does."""
+    publisher = await house.opened(mode=0o644)
+    upload, data = house.finished("film.mp4")
+    taken = house.target.parent / "taken"
+    give_name = publishing._name
+
+    def named_and_taken(temporary, name, folder):
+        named = give_name(temporary, name, folder)
+        (house.target / name).rename(taken)
+        return named
+
+    monkeypatch.setattr(publishing, "_name", named_and_taken)
+    assert await publisher.publish(upload, data) == "film.mp4"
+    assert await publisher.publish(upload, data) == "film.mp4"
+    assert house.tree() == {}
+    assert stat.S_IMODE(taken.stat().st_mode) == 0o644
+    taken.unlink()
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["in one life", "after a crash"])
+async def test_the_number_of_a_copy_that_goes_is_no_proof_any_more(
+    elsewhere, tmp_path, monkeypatch, killed
+):
+    """The next file may get that number, and the name: it must not be taken for the copy."""
+    house = House(tmp_path, elsewhere)
+    publisher = await house.opened()
+    upload, data = house.finished("film.mp4")
+    book = PublicationBook(Places(house.uploads).private / "published")
+    temporary = house.target / f".{upload.upload_id}.tmp"
+
+    def refuse(*_, **__):
+        raise OSError(errno.EIO, "Input/output error")
+
+    if killed:
+        temporary.write_bytes(b"hel")
+        left = temporary.stat()
+        with book.page(upload.upload_id, sync=True) as page:
+            intent = Publication(INTENT, ("film.mp4",), (left.st_dev, left.st_ino))
+            page.write(intent, sync=True)
+    monkeypatch.setattr(publishing, "copy_range" if killed else "_name", refuse)
+    with pytest.raises(StorageFault):
+        await publisher.publish(upload, data)
+    assert not temporary.exists()
+    assert book.read(upload.upload_id) == Publication(INTENT, ("film.mp4",), (0, 0))
+
+
+async def test_a_copy_that_takes_long_does_not_hold_up_the_end(elsewhere, tmp_path, monkeypatch):
+    house = House(tmp_path, elsewhere)
+    publisher = await house.opened()
+    upload, data = house.finished("film.mp4", bytes(1000))
+    copy_range = publishing.copy_range
+
+    def slow(source, target, *, count, at, to):
+        time.sleep(0.005)
+        return copy_range(source, target, count=1, at=at, to=to)
+
+    monkeypatch.setattr(publishing, "copy_range", slow)
+    copying = asyncio.create_task(publisher.publish(upload, data))
+    await asyncio.sleep(0.1)
+    publisher.stop()
+    async with asyncio.timeout(1):
+        with pytest.raises(StorageFault, match="stopping"):
+            await copying
+        await publisher.close()
+    assert list(house.target.iterdir()) == []
+    monkeypatch.setattr(publishing, "copy_range", copy_range)
+    assert await (await house.opened()).publish(upload, data) == "film.mp4"
+
+
+async def test_a_file_that_is_gone_holds_up_nothing(house, caplog):
+    publisher = await house.opened()
+    upload, data = house.finished("film.mp4")
+    data.unlink()
+    assert await publisher.publish(upload, data) == ""
+    assert "its file is gone" in caplog.text
+    assert house.tree() == {}
+    assert list((Places(house.uploads).private / "published").iterdir()) == []

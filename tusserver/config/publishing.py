@@ -47,7 +47,8 @@ def publishing_fault(
         return None
     if publish_dir is None:
         return "publish", "needs --publish-dir, the directory below which the names are made"
-    inner, outer = publish_dir.absolute(), upload_dir.absolute()
+    # What a symbolic link leads to counts, and so does a directory that is not made yet.
+    inner, outer = publish_dir.resolve(), upload_dir.resolve()
     if inner == outer or inner in outer.parents or outer in inner.parents:
         reason = "must lie beside the upload directory, not inside or around it"
         return "publish_dir", f"{reason}: --upload-dir is {outer}"

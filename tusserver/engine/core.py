@@ -147,6 +147,8 @@ class UploadEngine:
         """Take no new work, and end all bodies: what they brought is committed."""
         self._closing = True
         self._events.close()
+        if self.parts.publisher is not None:
+            self.parts.publisher.stop()
         self.parts.slots.stop_all(BodyEnd.SHUTDOWN)
 
     async def close(self) -> None:

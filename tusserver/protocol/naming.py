@@ -7,16 +7,20 @@ bidirectional character, nothing hidden, nothing that another system reserves, i
 
 from __future__ import annotations
 
+import hashlib
 import re
 import unicodedata
 from dataclasses import dataclass
 from string import Formatter
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from tusserver.errors import HeaderInvalid
 from tusserver.protocol.headers import parse_metadata
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tusserver.upload import Upload
 
 FIELDS = ("year", "month", "day", "owner", "name", "stem", "extension", "id")
@@ -29,8 +33,13 @@ MAX_DEPTH = 16
 MAX_EXTENSION = 16
 """Bytes; what is longer is no extension, but a part of the name."""
 
+MAX_OWNER = 100
+"""Bytes of an owner in a path; of a longer one the rest becomes a digest."""
+NOBODY = "nobody"
+
 # What no name on some system may hold; all of it is printable.
 _FORBIDDEN = frozenset('/\\:*?"<>|')
+_ODD_DOT = re.compile(r"^\.|\.(?=\.|$)")
 _RESERVED = re.compile(r"(?i:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\.|$)")
 
 
@@ -83,22 +92,55 @@ def _check_path(path: str) -> None:
 
 def published_path(template: str, upload: Upload) -> tuple[str, ...]:
     """Give the components of the path under which an upload is to be published."""
-    name = file_name(upload)
     when = upload.created_at
     values = {
         "year": f"{when:%Y}",
         "month": f"{when:%m}",
         "day": f"{when:%d}",
-        "owner": _value(upload.owner) or "nobody",
-        "name": str(name),
-        "stem": name.stem,
-        "extension": name.extension or "bin",
+        "owner": owner_name(upload.owner),
         "id": upload.upload_id,
     }
-    return tuple(
-        str(fitting(split_name(plain_name(component.format_map(values)) or upload.upload_id)))
-        for component in template.split("/")
-    )
+    name = file_name(upload)
+    return tuple(_component(part, values, name) for part in template.split("/"))
+
+
+def _component(part: str, values: Mapping[str, str], name: Name) -> str:
+    """Fill one component of a template in; of what is too long the file's stem is shortened."""
+    while True:
+        parts = {"name": str(name), "stem": name.stem, "extension": name.extension or "bin"}
+        filled = plain_name(part.format_map({**values, **parts}))
+        excess = len(filled.encode()) - MAX_COMPONENT
+        if excess <= 0 or len(name.stem) == 1:
+            return str(fitting(split_name(filled or values["id"])))
+        name = _shortened(name, max(1, len(name.stem.encode()) - excess))
+
+
+def _shortened(name: Name, room: int) -> Name:
+    stem = name.stem.encode()[:room].decode(errors="ignore").rstrip(" .")
+    return Name(stem or "_", name.extension)
+
+
+def owner_name(owner: str) -> str:
+    """Make one path component of an owner: plain, and no other owner's.
+
+    Percent-encoded but for letters, digits and a few marks.
+    """
+    if not owner:
+        return NOBODY
+    text = "".join(char if char.isalnum() else _encoded(char) for char in owner)
+    if not unicodedata.is_normalized("NFC", text):
+        text = _encoded(owner)
+    text = _ODD_DOT.sub("%2E", text).replace("~", "%7E")
+    if text[0] == "-" or text == NOBODY or _RESERVED.match(text):
+        text = f"%{ord(text[0]):02X}{text[1:]}"
+    if len(text.encode()) <= MAX_OWNER:
+        return text
+    rest = hashlib.sha256(owner.encode(errors="surrogatepass")).hexdigest()[:32]
+    return f"{text.encode()[:MAX_OWNER].decode(errors='ignore').rstrip('.')}~{rest}"
+
+
+def _encoded(text: str) -> str:
+    return quote(text, safe="@+,=", errors="surrogatepass")
 
 
 def file_name(upload: Upload) -> Name:
@@ -115,14 +157,11 @@ def file_name(upload: Upload) -> Name:
 def plain_name(text: str) -> str:
     """Make one path component of any text; empty when nothing of it can be kept."""
     plain = _plain(unicodedata.normalize("NFC", text)).strip(" .")
+    # What stood between two characters may have kept them from being one.
+    plain = unicodedata.normalize("NFC", plain)
     if plain.startswith("-"):  # Some program would take it for an option.
         plain = f"_{plain[1:]}"
     return f"_{plain}" if _RESERVED.match(plain) else plain
-
-
-def _value(text: str) -> str:
-    plain = plain_name(text)
-    return str(fitting(Name(plain, ""))) if plain else ""
 
 
 def _plain(text: str) -> str:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 INTENT = "intent"
 DONE = "done"
+NO_INODE = (0, 0)
 MAX_BYTES = 256 * 1024
 """Far more than all lines of one upload take."""
 
@@ -75,6 +76,14 @@ class Page:
         if sync:
             os.fdatasync(self._descriptor)
         self.last = publication
+
+    def void(self, *, sync: bool) -> None:
+        """Say that the file which was to get the last name has not got it, and goes.
+
+        Its number will be another file's: that one must not be taken for ours.
+        """
+        if self.last is not None and self.last.step == INTENT:
+            self.write(Publication(INTENT, self.last.path, NO_INODE), sync=sync)
 
 
 class PublicationBook:

@@ -13,6 +13,7 @@ import errno
 import logging
 import os
 import stat
+import threading
 import time
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -24,7 +25,14 @@ from tusserver.protocol.naming import fitting, published_path, split_name
 from tusserver.storage.files import COPY_LIMIT, TEMPORARY, copy_range, sync_directory
 from tusserver.storage.layout import Places
 from tusserver.storage.pool import FilePool
-from tusserver.storage.publications import DONE, INTENT, Page, Publication, PublicationBook
+from tusserver.storage.publications import (
+    DONE,
+    INTENT,
+    NO_INODE,
+    Page,
+    Publication,
+    PublicationBook,
+)
 from tusserver.storage.trouble import translated
 
 if TYPE_CHECKING:
@@ -78,6 +86,7 @@ class LinkPublisher:
         self._sync = sync
         self._book = PublicationBook(Places(upload_dir).private / "published")
         self._pool = FilePool(THREADS, "publishing")
+        self._stopping = threading.Event()
 
     async def open(self) -> None:
         """Make the operator's directory if it is missing. Raises: StorageFault."""
@@ -107,8 +116,13 @@ class LinkPublisher:
         with translated(self._directory, "forgetting what was published in"):
             await self._pool.run(partial(self._book.forget, upload_id))
 
+    def stop(self) -> None:
+        """Break off what takes long; it begins anew after the next start."""
+        self._stopping.set()
+
     async def close(self) -> None:
         """Wait for what is being published."""
+        self.stop()
         await self._pool.close()
 
     # --- in a thread ---------------------------------------------------------------------
@@ -128,25 +142,34 @@ class LinkPublisher:
             last = page.last
             if last is None or last.step != DONE:
                 path = self._settle(upload, data, page)
-                if self._mode is not None:
-                    self._give_mode(path)
-                page.write(Publication(DONE, path, (0, 0)), sync=self._sync)
+                if path is None:
+                    return ""
+                page.write(Publication(DONE, path, NO_INODE), sync=self._sync)
                 logger.info("upload %s: published as %s", upload.upload_id, "/".join(path))
                 return "/".join(path)
             return "/".join(last.path)
 
-    def _settle(self, upload: Upload, data: Path, page: Page) -> tuple[str, ...]:
-        """Give the file its name, the one that was written down if it has it already."""
+    def _settle(self, upload: Upload, data: Path, page: Page) -> tuple[str, ...] | None:
+        """Give the file its name, the one that was written down if it has it already.
+
+        None when there is no file any more: a lost upload can still be told of, and removed.
+        """
         last = page.last
         if last is not None:
             with self._folder(last.path[:-1]) as folder:
-                if _is_file(folder, last.path[-1], last.inode):
-                    _drop(folder, _temporary(upload))
+                if self._let_go(upload, folder, page):
+                    if self._sync:
+                        os.fsync(folder)
                     return last.path
+        if not data.exists():
+            logger.error("upload %s: its file is gone, it cannot be published", upload.upload_id)
+            if page.last is None:
+                self._book.forget(upload.upload_id)
+            return None
         *folders, name = published_path(self._template, upload)
         with (
             self._folder(tuple(folders)) as folder,
-            self._source(upload, data, folder) as (temporary, inode),
+            self._source(upload, data, folder, page) as (temporary, inode),
         ):
             for candidate in self._candidates(upload, name):
                 if _is_taken(folder, candidate):
@@ -161,7 +184,7 @@ class LinkPublisher:
 
     @contextmanager
     def _source(
-        self, upload: Upload, data: Path, folder: int
+        self, upload: Upload, data: Path, folder: int, page: Page
     ) -> Iterator[tuple[str, tuple[int, int]]]:
         """Give the file to name: the upload's own, or a copy of it beside the target."""
         temporary = _temporary(upload)
@@ -174,9 +197,24 @@ class LinkPublisher:
                 if error.errno not in _NO_LINK:
                     raise
                 self._copy(data, temporary, folder, upload.offset)
+            if self._mode is not None:
+                # Before it has its name: programs may take it away as soon as it has.
+                _give_mode(folder, temporary, self._mode)
             yield temporary, _inode(folder, temporary)
         finally:
-            _drop(folder, temporary)
+            self._let_go(upload, folder, page)
+
+    def _let_go(self, upload: Upload, folder: int, page: Page) -> bool:
+        """Drop the temporary name; tell whether the file has the name that is written down.
+
+        While it is not noted that it has not, it is kept, and with it its number.
+        """
+        last = page.last
+        named = last is not None and _is_file(folder, last.path[-1], last.inode)
+        if last is not None and last.inode != NO_INODE and not named:
+            page.void(sync=self._sync)
+        _drop(folder, _temporary(upload))
+        return named
 
     def _copy(self, data: Path, temporary: str, folder: int, length: int) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -187,6 +225,8 @@ class LinkPublisher:
             try:
                 done = 0
                 while done < length:
+                    if self._stopping.is_set():
+                        raise StorageFault("The server is stopping: it is published later.")
                     room = min(COPY_LIMIT, length - done)
                     moved = copy_range(source, target, count=room, at=done, to=done)
                     if moved == 0:
@@ -228,14 +268,13 @@ class LinkPublisher:
         finally:
             os.close(current)
 
-    def _give_mode(self, path: tuple[str, ...]) -> None:
-        with self._folder(path[:-1]) as folder:
-            flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
-            descriptor = os.open(path[-1], flags, dir_fd=folder)
-            try:
-                os.fchmod(descriptor, self._mode or 0)
-            finally:
-                os.close(descriptor)
+
+def _give_mode(folder: int, name: str, mode: int) -> None:
+    descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=folder)
+    try:
+        os.fchmod(descriptor, mode)
+    finally:
+        os.close(descriptor)
 
 
 def _temporary(upload: Upload) -> str:

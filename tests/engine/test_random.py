@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import os
 import random
@@ -14,6 +15,7 @@ import pytest
 
 from tests.engine.fleet import Fleet, Lost
 from tests.engine.worker import data_of
+from tusserver.protocol.digests import format_digest
 
 logger = logging.getLogger(__name__)
 
@@ -262,7 +264,10 @@ class Client:
 async def content_of(worker, upload_id):
     answer = await worker("content", upload_id=upload_id)
     assert "error" not in answer, (upload_id, answer)
-    return b"".join(_read(path, length) for path, length in answer["segments"])
+    content = b"".join(_read(path, length) for path, length in answer["segments"])
+    digest = format_digest("sha256", hashlib.sha256(content).digest())
+    assert answer["digest"] == ("" if answer["kind"] == "partial" else digest)
+    return content
 
 
 def _read(path, length):

@@ -20,6 +20,7 @@ from tusserver.engine.parts import EngineParts
 from tusserver.engine.records import Records
 from tusserver.errors import OffsetMismatch, TusError
 from tusserver.hooks.callables import CallableHooks
+from tusserver.protocol.digests import DigestRules
 from tusserver.protocol.messages import Append, Checksum, Create, Part
 from tusserver.state.local import LocalState
 from tusserver.state.redis import RedisState
@@ -101,6 +102,7 @@ class Worker:
             hooks=CallableHooks(),
             clock=SystemClock(),
             extensions=EXTENSIONS,
+            digests=DigestRules(name="sha-256"),
         )
         self.engine = UploadEngine(self.parts, sweep_interval=SWEEP_SECONDS)
         self._tasks = set()
@@ -173,7 +175,8 @@ class Worker:
     async def do_content(self, _number, *, upload_id):
         upload, segments = await self.engine.content(upload_id)
         found = [(str(segment.path), segment.length) for segment in segments]
-        return {"segments": found, "assembled": upload.assembled}
+        told = {"assembled": upload.assembled, "kind": upload.kind.value, "digest": upload.digest}
+        return {"segments": found, **told}
 
     async def do_busy(self, _number):
         """Name what this process has not finished."""

@@ -222,3 +222,18 @@ def test_a_signed_url_may_be_for_one_kind_of_file(make_server: Callable[..., Tus
     assert (answer.status, answer.code) == (415, "type_refused")
     assert tus.post({"Upload-Length": "5"}).status == 415
     assert tus.upload(PICTURE, told(filetype="image/png"))
+
+
+def test_a_signed_url_for_one_kind_joins_only_parts_that_can_be_looked_at(
+    make_server: Callable[..., TusServer],
+):
+    flags = "--allowed-types", "image/*,text/plain", "--check-content"
+    server = make_server(*flags, environment={"TUSSERVER_URL_SECRET": SECRET})
+    tus = Signed(sign_upload_url(SECRET, server.url, types=["image/png"]))
+    part = tus.create(5, PARTIAL)
+    joined = {"Upload-Concat": f"final;{part}"}
+    answer = tus.post(joined)
+    assert (answer.status, answer.code) == (400, "part_invalid")
+    assert "complete" in answer.body.decode()
+    assert tus.patch(part, 0, b"hello").status == 204
+    assert tus.post(joined).status == 415

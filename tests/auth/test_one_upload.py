@@ -168,6 +168,18 @@ def test_parts_of_no_length_stay_bounded_too(sign: Sign, stored):
     assert len(stored() - before) <= 66
 
 
+@pytest.mark.parametrize("times", [1, 50], ids=["once", "again and again"])
+def test_parts_of_no_length_cannot_become_more_than_was_granted(sign: Sign, alice, times):
+    tus = sign(owner="alice", max_size=6)
+    parts = [tus.create(None, PARTIAL) for _ in range(2)]
+    answer = final_of(tus, parts * times)
+    assert (answer.status, answer.code) == (400, "part_invalid")
+    assert "length" in answer.body.decode()
+    for part in parts:
+        assert tus.patch(part, 0, b"abc", {"Upload-Length": "3"}).status == 204
+    assert final_of(tus, parts).status == 201
+
+
 def test_parts_that_a_waiting_final_needs_are_not_taken_from_it(sign: Sign):
     tus = sign(max_size=6)
     part = tus.create(6, PARTIAL)

@@ -21,6 +21,7 @@ from tusserver.engine.work import Phase, Work
 from tusserver.errors import (
     DigestMismatch,
     HeaderInvalid,
+    PartInvalid,
     PartNotFound,
     TusError,
     TypeRefused,
@@ -92,6 +93,7 @@ class Concatenation:
         if command.length is not None and command.length != total:
             raise HeaderInvalid("Upload-Length", "not the sum of the parts: leave it away")
         final = replace(final, length=total)
+        await self._check_narrowed(final, found, request)
         await admit(final)
         lease = await self._parts.storage.create(final, sync=self._parts.syncs)
         try:
@@ -106,6 +108,25 @@ class Concatenation:
             raise
         extras = Extras(headers=decision.headers) if decision is not None else Extras()
         return Created(upload=final, extras=extras)
+
+    async def _check_narrowed(
+        self, final: Upload, found: Sequence[Upload | None], request: RequestInfo | None
+    ) -> None:
+        """Refuse what can only be judged later, when nobody knows what this caller may do.
+
+        Raises: PartInvalid, TypeRefused.
+        """
+        caller = EVERYONE if request is None else request.caller
+        if caller.max_size is not None and final.length is None:
+            raise PartInvalid(
+                "This credential limits the size: join parts once their lengths are known."
+            )
+        if caller.types and self._parts.kinds.looks_inside:
+            if not _are_whole(found):
+                raise PartInvalid(
+                    "This credential limits the kind of file: join parts once they are complete."
+                )
+            await self._beginnings.check_joined(found, final, request)
 
     async def _add(self, lease: Lease, final: Upload) -> None:
         """Make the manifest known; leave nothing behind if that fails."""

@@ -80,6 +80,8 @@ BAD = {
     "changed": (grant()[:-8] + "AAAAAAAA", "not valid here"),
     "empty": ("/files/?grant=", "not valid here"),
     "too long": ("/files/?grant=" + "x" * 9000, "too long"),
+    "with a line after it": (f"{sign_upload_url(SECRET, BASE)}=%0D%0AX:%20y", "not valid here"),
+    "with a parameter after it": (f"{sign_upload_url(SECRET, BASE)}=%26x=1", "not valid here"),
     "of no characters": ("/files/?grant=%FF%00", "not valid here"),
 }
 

@@ -6,6 +6,7 @@ what comes out is used as an owner's name, a limit, a list of verbs.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -28,6 +29,11 @@ TYPES = "tus_types"
 
 MAX_TOKEN = 8192
 """The longest token that is looked at, in characters."""
+_FORM = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
+"""A token in its compact form (RFC 7515 section 7.1): fit for URLs, and the only way to write it.
+
+Decoders of base64 may leave away what does not belong there."""
+_UNKNOWN = "is not valid here: it is malformed, or signed by a key that is not known"
 
 GRANTABLE = tuple(action.value for action in Action if action is not Action.JOIN)
 """The verbs that a token may name; who may create may join as well."""
@@ -81,10 +87,12 @@ def first_valid(
     raise invalid
 
 
-def check_length(token: str) -> None:
-    """Raise TokenInvalid for a token that is too long to be looked at."""
+def check_form(token: str) -> None:
+    """Raise TokenInvalid for a token that is too long to be looked at, or is none at all."""
     if len(token) > MAX_TOKEN:
         raise TokenInvalid("is too long")
+    if _FORM.fullmatch(token) is None:
+        raise TokenInvalid(_UNKNOWN)
 
 
 def decode(read: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
@@ -106,8 +114,7 @@ def decode(read: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
         reason = f"lacks the claim {error.claim}"
     except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError):
         # Beside the library's own errors: numbers and nestings that Python refuses.
-        unknown = "is not valid here: it is malformed, or signed by a key that is not known"
-        raise TokenInvalid(unknown, signed=False) from None
+        raise TokenInvalid(_UNKNOWN, signed=False) from None
     raise TokenInvalid(reason)
 
 

@@ -20,7 +20,7 @@ from tusserver.auth.claims import (
     TYPES,
     VERBS,
     TokenInvalid,
-    check_length,
+    check_form,
     describe,
     first_valid,
     read_claims,
@@ -110,7 +110,7 @@ class GrantAuthorizer:
         if len(tokens) != 1:
             raise Unauthenticated("Send one grant with the URL.")
         try:
-            check_length(tokens[0])
+            check_form(tokens[0])
             payload = first_valid(self._secrets, partial(self._verify, tokens[0]))
             claims = read_claims(payload, owner_claim="sub")
         except TokenInvalid as invalid:

@@ -12,7 +12,7 @@ import jwt
 
 from tusserver.auth.claims import (
     TokenInvalid,
-    check_length,
+    check_form,
     decode,
     first_valid,
     read_claims,
@@ -72,7 +72,7 @@ class JwtAuthorizer:
             # A proxy on the way may have looked at another one of them.
             raise Unauthenticated("Send one bearer token in the header Authorization.")
         try:
-            check_length(tokens[0])
+            check_form(tokens[0])
             claims = await self._claims(tokens[0])
         except TokenInvalid as invalid:
             raise unauthenticated(_WHAT, str(invalid)) from None

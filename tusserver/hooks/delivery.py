@@ -54,6 +54,8 @@ ELECTION_PAUSE = 1.0
 CARE_PAUSE = 1.0
 TIDY_PAUSE = 3600.0
 RETRY_FIRST, RETRY_LAST = 1.0, 300.0
+FARTHEST = 2 * RETRY_LAST
+"""Seconds after which an event is due at the latest, unless the clock was set back."""
 LAST_MOMENT = 2.0
 """Seconds that deliveries under way get at the end."""
 LONGEST_ERROR = 300
@@ -159,7 +161,20 @@ class Delivery:
             logger.warning("%s takes events again", receiver.shown)
         if row.kind == EventKind.POST_RECEIVE.value:
             await self._note_stop(clerk, row, answer)
-        await clerk.do(partial(Shelf.delivered, row=row, now=time.time()))
+        await self._note(clerk, partial(Shelf.delivered, row=row, now=time.time()))
+
+    async def _note(self, clerk: Clerk, outcome: Callable[[Shelf], object]) -> None:
+        """Note what came of a delivery, whenever that can be done: it is not sent again before."""
+        pause = RETRY_FIRST
+        while True:
+            try:
+                await clerk.do(outcome)
+            except TusError as error:
+                logger.warning("what came of an event is noted later: %s", error.message)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, RETRY_LAST)
+            else:
+                return
 
     async def _put_off(self, clerk: Clerk, row: Row, reason: str) -> None:
         now = time.time()
@@ -168,7 +183,7 @@ class Delivery:
             logger.warning("event %s waits: %s", row.event_id, reason)
         if row.kind == EventKind.POST_RECEIVE.value:
             # The next one tells more.
-            await clerk.do(partial(Shelf.drop, row=row))
+            await self._note(clerk, partial(Shelf.drop, row=row))
             return
         pause = min(RETRY_FIRST * 2.0 ** min(row.attempts, 30), RETRY_LAST)
         due: float | None = now + pause * random.uniform(0.9, 1.1)  # noqa: S311 - spreads load
@@ -179,7 +194,8 @@ class Delivery:
                 "tusserver resend %s",
                 *(row.event_id, row.kind, row.upload_id, reason, row.event_id),
             )
-        await clerk.do(partial(Shelf.failed, row=row, error=reason[:LONGEST_ERROR], due=due))
+        error = reason[:LONGEST_ERROR]
+        await self._note(clerk, partial(Shelf.failed, row=row, error=error, due=due))
 
     async def _note_stop(self, clerk: Clerk, row: Row, answer: Answer) -> None:
         if not answer.is_json:
@@ -191,7 +207,7 @@ class Delivery:
             return
         if decision is not None:
             text = write_decision(decision)
-            await clerk.do(partial(Shelf.stop, upload_id=row.upload_id, decision=text))
+            await self._note(clerk, partial(Shelf.stop, upload_id=row.upload_id, decision=text))
             self._cared_at = float("-inf")
 
     # --- what else there is to do
@@ -201,6 +217,9 @@ class Delivery:
         if now - self._cared_at < CARE_PAUSE:
             return
         self._cared_at = now
+        wall = time.time()
+        latest = wall + FARTHEST
+        await clerk.do(partial(Shelf.pull_forward, now=wall, latest=latest))
         await self._judge(clerk, presence)
         for upload_id, text in await clerk.do(partial(Shelf.stops, limit=PAGE)):
             if await stop(UploadId(upload_id), read_decision(text)):

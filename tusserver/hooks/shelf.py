@@ -245,6 +245,15 @@ class Shelf:
         """Forget an event that need not arrive."""
         self._db.execute("DELETE FROM events WHERE seq = ?", (row.seq,))
 
+    def pull_forward(self, *, now: float, latest: float) -> None:
+        """Let go out now what is due after `latest`: the clock has been set back."""
+        for target in range(self._targets):
+            self._db.execute(
+                "UPDATE events SET due = ?, made = min(made, ?)"
+                " WHERE state = 'ready' AND target = ? AND due > ?",
+                (now, now, target, latest),
+            )
+
     # --- intents without an owner
 
     def owners(self) -> list[str]:
@@ -268,8 +277,9 @@ class Shelf:
         if row.kind == _LAST[1]:
             happened = is_gone
         else:
-            query = "SELECT EXISTS (SELECT 1 FROM events WHERE upload_id=? AND seq>? AND state!=?)"
-            later = bool(self._one(query, row.upload_id, row.seq, "intent"))
+            # Also what is only intended: nobody removes what was not there.
+            query = "SELECT EXISTS (SELECT 1 FROM events WHERE upload_id=? AND seq>? AND kind!=?)"
+            later = bool(self._one(query, row.upload_id, row.seq, row.kind))
             happened = later or not is_gone
         if happened:
             self.confirm(row.event_id, now=now)

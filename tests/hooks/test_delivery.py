@@ -1,0 +1,109 @@
+"""Bringing events to receivers while the machine does not help: a full disk, a clock set back."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from functools import partial
+
+import pytest
+
+from tusserver.hooks.clerk import Clerk
+from tusserver.hooks.delivery import Delivery
+from tusserver.hooks.presence import Presence
+from tusserver.hooks.shelf import Entry, Shelf
+from tusserver.hooks.webhook import Answer
+
+DAY = 86_400.0
+
+
+class Taker:
+    """A receiver that takes everything."""
+
+    shown = "the receiver"
+
+    def __init__(self) -> None:
+        self.taken: list[str] = []
+
+    async def send(self, event_id, _body, **_):
+        self.taken.append(event_id)
+        return Answer(b"", is_json=False)
+
+    async def close(self):
+        pass
+
+
+@pytest.fixture
+async def clerk(tmp_path):
+    clerk = Clerk(tmp_path / "events.db", targets=1, syncs=False)
+    await clerk.open()
+    yield clerk
+    await clerk.close()
+
+
+@pytest.fixture
+async def taker(clerk, tmp_path):
+    async def always(_chore):
+        return True
+
+    async def nothing(*_):
+        return None
+
+    taker = Taker()
+    delivery = Delivery([taker], elect=always, find=nothing, give_up=DAY)
+    running = asyncio.create_task(delivery.run(clerk, Presence(tmp_path), nothing))
+    yield taker
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+    await delivery.close()
+
+
+def put(name: str, now: float):
+    entry = Entry(event_id=name, upload_id=name, kind="post-finish", body=b"{}")
+    return partial(Shelf.put, entry=entry, owner="", now=now)
+
+
+async def nothing_waits(clerk: Clerk) -> None:
+    step = partial(Shelf.listed, dead=False, after=0, limit=10)
+    async with asyncio.timeout(5):
+        while await clerk.do(step):  # noqa: ASYNC110 - it is in a file
+            await asyncio.sleep(0.05)
+
+
+async def test_what_was_taken_is_not_sent_again_because_that_cannot_be_noted(
+    clerk, taker, monkeypatch
+):
+    delivered, failures = Shelf.delivered, []
+
+    def fail(shelf, row, *, now):
+        if len(failures) < 1:
+            failures.append(row)
+            raise RuntimeError("the disk is full")
+        delivered(shelf, row, now=now)
+
+    monkeypatch.setattr(Shelf, "delivered", fail)
+    await clerk.do(put("e1", time.time()))
+    await nothing_waits(clerk)
+    assert failures
+    assert taker.taken == ["e1"]
+
+
+async def test_events_go_out_after_the_clock_was_set_back(clerk, taker):
+    await clerk.do(put("e1", time.time() + 400 * DAY))
+    await nothing_waits(clerk)
+    assert taker.taken == ["e1"]
+
+
+async def test_a_removal_that_is_about_to_be_told_proves_the_creation(tmp_path):
+    shelf = Shelf(tmp_path / "shelf.db", targets=2)
+    now = time.time()
+    for kind, owner in (("post-create", "a process that died"), ("post-terminate", "another")):
+        entry = Entry(event_id=f"u-{kind}", upload_id="u", kind=kind, body=b"{}")
+        shelf.put(entry, owner=owner, now=now)
+    shelf.disown("a process that died")
+    (row,) = shelf.doubtful(10)
+    shelf.settle(row, is_gone=True, now=now)
+    assert [row.kind for row in shelf.heads(0, now, 10)] == ["post-create"]
+    shelf.close()

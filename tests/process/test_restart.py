@@ -166,3 +166,14 @@ def test_a_place_that_cannot_be_had_leaves_the_server_where_it_was(start: Start,
     assert "/proc/x cannot be listened on" in program.log
     assert program.port == port
     assert program.tus.upload(b"hello")
+
+
+@both
+def test_who_ends_the_program_while_it_starts_anew_is_heard(start: Start, workers: int):
+    late = (
+        "import os, signal; from tusserver.process.notify import Notifier; "
+        "Notifier.reloading = lambda self: os.kill(os.getpid(), signal.SIGTERM)"
+    )
+    program = start(f"--workers={workers}", patch=late).ready()
+    assert program.end(signal.SIGHUP) == 0
+    assert program.log.count("try it with") == 1

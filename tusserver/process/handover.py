@@ -67,11 +67,16 @@ def execute(handover: Handover) -> None:
     environ = {**os.environ, VARIABLE: _text(handover, os.getpid())}
     sys.stdout.flush()
     sys.stderr.flush()
-    signal.pthread_sigmask(signal.SIG_BLOCK, HELD_BACK)
+    hold_signals_back()
     try:
         os.execve(sys.executable, command(), environ)  # noqa: S606 - itself, as it was called
     finally:
         release_signals()
+
+
+def hold_signals_back() -> None:
+    """Let signals wait until they are released, by this life or by the next."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, HELD_BACK)
 
 
 def release_signals() -> None:

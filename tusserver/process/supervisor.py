@@ -360,13 +360,21 @@ class Supervisor:
             return
         logger.info("SIGHUP: starting anew")
         self._notifier.reloading()
-        living = [worker for worker in self._all() if not worker.is_deaf]
+        # What comes from now on is heard by the next life; what came before ends this one.
+        handover.hold_signals_back()
+        told = [number for number in self._signals.take() if number != signal.SIGHUP]
+        for number in told:
+            self._on_signal(number)
+        if self._stop is not None:
+            handover.release_signals()
+            return
         try:
             handover.execute(
                 handover.Handover(
                     origin=self._listening.origin,
                     sockets=tuple(one.fileno() for one in self._listening.sockets),
-                    workers=tuple(handover.Survivor(w.pid, w.link.fileno()) for w in living),
+                    # Also who is about to end: somebody must wait for it.
+                    workers=tuple(handover.Survivor(w.pid, w.link.fileno()) for w in self._all()),
                 )
             )
         except OSError:

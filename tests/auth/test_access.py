@@ -10,6 +10,7 @@ import pytest
 from tests.auth.credentials import SECRET, Bearer, token
 from tests.support.faults import UNKNOWN
 from tests.support.raw import OFFSET_STREAM, Tus, chunked
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,6 +89,31 @@ def test_no_credential_is_repeated_in_an_answer_or_in_the_log(guarded, alice: Be
     signed.upload(b"hello")
     signed.post({"Upload-Length": "5"})
     assert "eyJ" not in guarded.log
+
+
+BROKEN = {
+    "a version that there is not": "POST /files/?grant={} HTTP/9.9\r\n\r\n",
+    "a control character in the URL": "POST /files/?grant={}\x01 HTTP/1.1\r\nHost: a\r\n\r\n",
+    "a URL that is none": "POST http://[::/?grant={} HTTP/1.1\r\nHost: a\r\n\r\n",
+    "a URL that begins as a sentence": "POST Sentence://[/{} HTTP/1.1\r\nHost: a\r\n\r\n",
+    "a control character in a field": (
+        "POST /files/ HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {}\x00\r\n\r\n"
+    ),
+    "a field that is none": "POST / HTTP/1.1\r\nHost: a\r\nAuthorization {}\r\n\r\n",
+    "a chunk that is none": (
+        "POST /files/ HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{}\r\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("text", BROKEN.values(), ids=BROKEN)
+def test_a_request_that_is_no_http_leaves_no_credential_in_the_log(guarded, text):
+    before = len(guarded.log)
+    with Tus(guarded.url).wire() as wire:
+        wire.send(text.format(token()).encode())
+        assert wire.response("POST").status in {400, 404, 412}
+    assert eventually(lambda: "Malformed request from" in guarded.log[before:])
+    assert "eyJ" not in guarded.log[before:]
 
 
 # --- owners -------------------------------------------------------------------------------

@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from functools import partial
 from http import HTTPStatus
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import HttpVersion11, web, web_protocol
+from aiohttp.http_exceptions import InvalidURLError
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from tusserver.errors import InternalError, RequestMalformed
@@ -217,7 +219,7 @@ class TusConnection(web.RequestHandler):
             raise exc
         error: RequestMalformed | InternalError
         if status < HTTPStatus.INTERNAL_SERVER_ERROR:
-            logger.info("Malformed request from %s: %a", request.remote, _shortened(message))
+            logger.info("Malformed request from %s: %s", request.remote, _fault(exc, message))
             self._refusing = True
             error = RequestMalformed()
         else:
@@ -405,8 +407,13 @@ def _without_first(message: RawRequestMessage, count: int) -> RawRequestMessage:
 
 
 _NO_FEATURES = Features(extensions=frozenset())
+_FAULT = re.compile(r"[A-Z][A-Za-z0-9 ]*(?:: [A-Z][A-Za-z ]*)*")
+"""The parser's own words; what it quotes stands in quotes behind them."""
 
 
-def _shortened(message: str | None) -> str:
-    """Give one short line of what the parser said, which may quote what a stranger sent."""
-    return " ".join((message or "").split())[:200]
+def _fault(exc: BaseException | None, message: str | None) -> str:
+    """Say what the parser found wrong, not what it found: that may hold credentials."""
+    if isinstance(exc, InvalidURLError):  # Its message is the URL.
+        return "Invalid URL"
+    match = _FAULT.match(" ".join((message or "").split()))
+    return "" if match is None else match[0]

@@ -212,9 +212,10 @@ class Publisher(Protocol):
     async def publish(self, upload: Upload, data: Path) -> str:
         """Publish the finished file `data`; give its path below the operator's directory.
 
-        The same path each time it is called for one upload. Never replaces a file.
+        The same path each time it is called for one upload; empty if its file is gone. Never
+        replaces a file.
 
-        Raises: StorageFault (tried again later).
+        Raises: StorageFault, StorageFull (tried again later).
         """
 
 

@@ -386,3 +386,15 @@ async def test_a_file_that_is_gone_holds_up_nothing(house, caplog):
     assert "its file is gone" in caplog.text
     assert house.tree() == {}
     assert list((Places(house.uploads).private / "published").iterdir()) == []
+
+
+async def test_a_file_that_is_too_large_there_is_tried_again(elsewhere, tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(errno.EFBIG, "File too large")
+
+    house = House(tmp_path, elsewhere)
+    publisher = await house.opened()
+    monkeypatch.setattr(publishing, "copy_range", refuse)
+    with pytest.raises(StorageFault):
+        await publisher.publish(*house.finished("film.mp4"))
+    assert list(house.target.iterdir()) == []

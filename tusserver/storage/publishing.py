@@ -20,7 +20,7 @@ from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING
 
-from tusserver.errors import StorageFault
+from tusserver.errors import MaxSizeExceeded, StorageFault
 from tusserver.protocol.naming import fitting, published_path, split_name
 from tusserver.storage.files import COPY_LIMIT, TEMPORARY, copy_range, sync_directory
 from tusserver.storage.layout import Places
@@ -95,15 +95,22 @@ class LinkPublisher:
 
     async def publish(self, upload: Upload, data: Path) -> str:
         """Publish a finished file; see `Publisher.publish`."""
+        try:
+            with translated(self._directory, "publishing in"):
+                return await self._wait_and_publish(upload, data)
+        except MaxSizeExceeded as exc:
+            # The other file system's limit: no fault of whoever finished, or removes, the upload.
+            raise StorageFault from exc
+
+    async def _wait_and_publish(self, upload: Upload, data: Path) -> str:
         deadline = time.monotonic() + PATIENCE
-        with translated(self._directory, "publishing in"):
-            while True:
-                path = await self._pool.run(partial(self._publish, upload, data))
-                if path is not None:
-                    return path
-                if time.monotonic() > deadline:
-                    raise StorageFault("The upload is being published: try again.")
-                await asyncio.sleep(PAUSE)
+        while True:
+            path = await self._pool.run(partial(self._publish, upload, data))
+            if path is not None:
+                return path
+            if time.monotonic() > deadline:
+                raise StorageFault("The upload is being published: try again.")
+            await asyncio.sleep(PAUSE)
 
     async def published(self, upload_id: UploadId) -> str:
         """Tell where an upload was published; empty if it was not."""

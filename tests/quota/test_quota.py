@@ -19,6 +19,7 @@ from tusserver.errors import (
     TusError,
 )
 from tusserver.quota.ceilings import STEP, Ceiling, Ceilings
+from tusserver.quota.recount import PAGE
 from tusserver.upload import Kind, Status
 
 MIB = 2**20
@@ -336,3 +337,21 @@ async def test_one_that_is_removed_while_it_is_counted_does_not_count_for_ever(m
 
     await quota.reconcile(read)
     await quota.admit(upload(1))
+
+
+async def test_those_made_while_others_are_counted_push_none_of_them_out(make_quota):
+    quota = await make_quota(of("all", open=PAGE + 1), empty=False)
+    there = sorted((upload(1) for _ in range(PAGE + 1)), key=lambda one: one.upload_id)
+    late, *known = there
+    times = 0
+
+    async def read(after, limit):
+        nonlocal times
+        times += 1
+        found = known if times == 1 else [late, *known]
+        return [one for one in found if after is None or one.upload_id > after][:limit]
+
+    await quota.admit(late)
+    await quota.reconcile(read)
+    with pytest.raises(TooManyUploads):
+        await quota.admit(upload(1))

@@ -77,9 +77,16 @@ class Recount:
         found = await self._counter.compare(rows, after=after, upto=upto, grace=GRACE)
         if found.added:
             # One that was removed since it was read would count for ever.
-            still = {u.upload_id for u in await records(after, PAGE) if not self._row(u).gone}
+            again = await records(after, PAGE)
+            # New ones among them may have pushed the last ones to the next page.
+            end = again[-1].upload_id if len(again) == PAGE else None
+            still = {one.upload_id for one in again if not self._row(one).gone}
             gone = {row.upload_id: _gone(row) for row in rows if row.upload_id in found.added}
-            lost = {name: row for name, row in gone.items() if name not in still}
+            lost = {
+                name: row
+                for name, row in gone.items()
+                if name not in still and (end is None or name <= end)
+            }
             await self._counter.settle(Dues(rows=lost))
         return len(found.added) + found.changed + found.dropped
 

@@ -174,6 +174,27 @@ async def test_who_is_nobody_is_told_so_and_others_do_not_see_the_upload(client)
     assert (await client.head(place, headers=TUS | {"X-User": "alice"})).status == 200
 
 
+async def test_it_is_asked_about_each_part_whose_url_has_a_query(aiohttp_client, upload_dir):
+    kept = []
+
+    async def authorize(asked):
+        if asked.action is Action.JOIN and asked.upload_id in kept:
+            raise Forbidden
+        return Caller(owner=None if asked.action is Action.JOIN else "alice")
+
+    app = web.Application()
+    engine = build_engine(Settings(upload_dir=upload_dir, reserve=0), authorize=authorize)
+    app.add_subapp("/files/", tus_app(engine))
+    client = await aiohttp_client(app)
+    parts = []
+    for _ in range(2):
+        fields = {"Upload-Length": "0", "Upload-Concat": "partial"}
+        parts.append((await client.post("/files/", headers=TUS | fields)).headers["Location"])
+    kept.append(parts[1].rpartition("/")[2])
+    joined = {"Upload-Concat": f"final;{parts[0]}?key=1 {parts[1]}?key=1"}
+    assert (await client.post("/files/", headers=TUS | joined)).status == 403
+
+
 async def test_signed_urls_work_beside_it_without_asking_it(client, seen):
     url = sign_upload_url(SECRET, "/files/", owner="alice")
     made = await client.post(url, headers=TUS | {"Upload-Length": "5"})

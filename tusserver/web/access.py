@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
@@ -97,13 +98,20 @@ class Gate:
     async def _prove_parts(
         self, authorizer: Authorizer, parts: tuple[Part, ...], request: RequestInfo
     ) -> tuple[Part, ...]:
-        """Have the credentials checked that the URLs of parts carry, each one once."""
-        proven: dict[str, Caller] = {}
+        """Have the credentials checked that the URLs of parts carry, each one once.
+
+        About each part by itself: what proves one may not prove another.
+        """
+        proven: dict[tuple[str, str], Caller] = {}
+        shown = []
         for part in parts:
-            if part.query and part.query not in proven:
+            key = part.query, part.upload_id
+            if part.query and key not in proven:
+                await asyncio.sleep(0)  # there may be many, and each takes the processor
                 uri = f"{request.uri.partition('?')[0]}{part.upload_id}?{part.query}"
                 access = await self._access_to(
                     Action.JOIN, part.upload_id, replace(request, uri=uri)
                 )
-                proven[part.query] = await authorizer.authorize(access)
-        return tuple(replace(part, caller=proven.get(part.query)) for part in parts)
+                proven[key] = await authorizer.authorize(access)
+            shown.append(replace(part, caller=proven.get(key)))
+        return tuple(shown)

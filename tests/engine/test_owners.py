@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import asynccontextmanager
+
 import pytest
 
-from tests.engine.conftest import FedBody, no_op
+from tests.engine.conftest import FedBody, eventually, no_op
 from tusserver.caller import ANYONE, EVERYONE, Caller
-from tusserver.errors import MaxSizeExceeded, PartNotFound, UploadNotFound
+from tusserver.errors import (
+    MaxSizeExceeded,
+    PartNotFound,
+    QuotaExceeded,
+    UploadLocked,
+    UploadNotFound,
+)
+from tusserver.hooks.callables import CallableHooks
 from tusserver.ports import RequestInfo
 from tusserver.protocol.messages import Append, Create, Part
+from tusserver.storage.grantbook import FileGrantBook
 
 ASA = Caller(owner="åsa")
 ASA_BY_URL = Caller(owner="åsa", grant="g1")
@@ -102,6 +113,65 @@ async def test_a_stranger_does_not_stop_a_running_append(house):
     body.feed(b"world")
     body.finish()
     assert (await running).is_complete
+
+
+async def test_an_upload_about_which_the_application_is_asked_is_not_there_for_others(build):
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def pre_terminate(_event):
+        asked.set()
+        await answer.wait()
+
+    house = await build(hooks=CallableHooks(pre_terminate=pre_terminate))
+    upload = await create(house, ASA)
+    ending = asyncio.create_task(use(house, "terminate", upload, ASA))
+    await asked.wait()
+    for verb in VERBS:
+        with pytest.raises(UploadNotFound):
+            await use(house, verb, upload, BEA)
+    with pytest.raises(UploadLocked):
+        await append(house, ASA, upload)
+    answer.set()
+    await ending
+
+
+class RacedBook(FileGrantBook):
+    """Pages between whose release and what follows it others come."""
+
+    race = None
+
+    @asynccontextmanager
+    async def page(self, grant):
+        async with super().page(grant) as page:
+            yield page
+        if self.race is not None:
+            race, self.race = self.race, None
+            await race()
+
+
+async def test_a_part_is_not_taken_from_a_final_upload_that_was_made_meanwhile(house, tmp_path):
+    caller = Caller(owner="åsa", grant="a" * 32, grant_ends=2e9, max_size=5)
+    book = RacedBook(tmp_path)
+    object.__setattr__(house.parts, "grants", book)
+    part = await create(house, caller, partial=True, concat="partial")
+    await create(house, caller, partial=True, concat="partial")
+    made = []
+
+    async def join():
+        parts = (Part(upload_id=part.upload_id),)
+        made.append(await create(house, caller, None, parts=parts, concat="final;x"))
+
+    book.race = join  # while a third part takes the place of the first
+    with pytest.raises(QuotaExceeded):
+        await create(house, caller, partial=True, concat="partial")
+    assert made
+    await append(house, caller, part)
+    assert await eventually(lambda: is_whole(house, made[0]))
+    await book.close()
+
+
+async def is_whole(house, upload):
+    return (await house.record(upload)).is_complete
 
 
 @pytest.mark.parametrize(("maker", "user"), STRANGERS.values(), ids=STRANGERS)

@@ -75,12 +75,12 @@ class Appender:
         request: RequestInfo | None,
     ) -> Appended:
         """Check and take over, as an append that others see coming."""
-        if command.upload_id in self._parts.slots.asking:
-            raise UploadLocked
         caller = EVERYONE if request is None else request.caller
         limits = limits_of(caller, self._parts.limits)
         upload, holder = await self._takeover.find(command.upload_id)
         check_visible(upload, caller)
+        if command.upload_id in self._parts.slots.asking:
+            raise UploadLocked
         length: int | None = None
         for _ in range(3):
             length = check_append(upload, command, limits)

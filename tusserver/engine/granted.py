@@ -115,11 +115,17 @@ class Granted:
     async def _check_removable(self, record: Upload | None) -> None:
         if record is None:
             raise UploadLocked("Another upload is just being created with this URL: try again.")
+        await self._check_pins(record)
+
+    async def _check_pins(self, record: Upload) -> None:
         if await self._remover.is_pinned(record):
             raise QuotaExceeded("The parts of this upload URL are in use: finish the upload first.")
 
     async def _remove(self, upload_id: UploadId, request: RequestInfo | None) -> None:
-        """Remove an unfinished upload for a newer one. Raises: Forbidden if it got complete."""
+        """Remove an unfinished upload for a newer one.
+
+        Raises: Forbidden if it got complete, QuotaExceeded if a final upload needs it now.
+        """
         work = Work(upload_id)
         async with self._takeover.hold(work) as lease:
             record, _ = await self._parts.records.load(upload_id)
@@ -127,6 +133,7 @@ class Granted:
                 return
             if _is_the_one(record):
                 raise Forbidden(USED)
+            await self._check_pins(record)
             await self._remover.discard(work, lease, record, request)
 
 

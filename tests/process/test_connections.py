@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import resource
 import signal
@@ -195,3 +196,25 @@ def test_the_soft_limit_of_open_files_is_raised(start: Start):
     program = start(patch=soft).ready()
     found = resource.prlimit(program.pid, resource.RLIMIT_NOFILE)
     assert found[0] == found[1] > 200
+
+
+def test_a_worker_that_hangs_keeps_nobody_waiting_when_the_others_are_full(start: Start):
+    program = start("--workers=2", "--max-connections=3").ready()
+    frozen, _ = program.settled(2)
+    os.kill(frozen, signal.SIGSTOP)
+    wires = [program.tus.wire() for _ in range(3)]
+    try:
+        for wire in wires:
+            wire.send(program.tus.message("OPTIONS"))
+            assert wire.response("OPTIONS").status in {200, 204}
+        began = time.monotonic()
+        assert program.tus.options().status == 503
+        assert time.monotonic() - began < 3.0
+    finally:
+        os.kill(frozen, signal.SIGCONT)
+    # Who has room again is left to take what comes.
+    assert eventually(lambda: program.tus.options().status in {200, 204})
+    assert [program.tus.options().status for _ in range(5)].count(503) == 0
+    for wire in wires:
+        wire.close()
+    assert program.end(signal.SIGTERM) == 0

@@ -59,6 +59,6 @@ class Seat:
         """Say that this worker accepts no more."""
         self._balance.leave(self._number)
 
-    def is_ahead(self, count: int) -> bool:
-        """Tell whether another worker has fewer connections than `count`."""
-        return count > self._balance.least()
+    def least(self) -> int:
+        """Give the fewest connections that any worker has that accepts."""
+        return self._balance.least()

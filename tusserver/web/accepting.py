@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import select
 import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
@@ -33,6 +34,8 @@ SHARED_BURST = 2
 """The same where others wait at the socket too."""
 YIELD = 0.002
 """Seconds for which a process with more connections than another lets that one go first."""
+PATIENCE = 0.5
+"""Seconds for which a process that is full lets one that has room take a connection."""
 MAX_REFUSED = 100
 """Refused clients that may be read from until they have seen why."""
 REFUSED_SECONDS = 2.0
@@ -57,8 +60,8 @@ class Seat(Protocol):
     def leave(self) -> None:
         """Say that this process accepts no more."""
 
-    def is_ahead(self, count: int) -> bool:
-        """Tell whether another process has fewer connections than `count`."""
+    def least(self) -> int:
+        """Give the fewest connections that any of the processes has that accept."""
 
 
 class Acceptor:
@@ -91,6 +94,8 @@ class Acceptor:
         self._refused: dict[socket.socket, asyncio.TimerHandle] = {}
         self._retries: dict[socket.socket, asyncio.TimerHandle] = {}
         self._said = -LOG_EVERY
+        self._stuck: tuple[int, float] | None = None
+        """What the emptiest other process has, and since when it has taken nothing."""
 
     def start(self) -> None:
         """Begin to accept."""
@@ -145,6 +150,7 @@ class Acceptor:
             try:
                 connection, _address = listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                self._stuck = None
                 return
             except OSError as exc:
                 self._pause(listener, exc)
@@ -161,8 +167,17 @@ class Acceptor:
         """Tell whether another process should take the next connection; if full, for as long."""
         if self._seat is None:
             return False
-        count = self._count()
-        return (is_patient or count >= self._limit) and self._seat.is_ahead(count)
+        count, least = self._count(), self._seat.least()
+        if count <= least:
+            return False
+        return is_patient or (count >= self._limit and self._expects_others(least))
+
+    def _expects_others(self, least: int) -> bool:
+        """Tell whether who has room may still take what waits: one that hangs does not."""
+        now = self._loop.time()
+        if self._stuck is None or self._stuck[0] != least:
+            self._stuck = least, now
+        return now - self._stuck[1] < PATIENCE
 
     async def _open(self, connection: socket.socket) -> None:
         timeout = self._handshake_timeout if self._tls is not None else None
@@ -194,7 +209,10 @@ class Acceptor:
     def _insist(self, listener: socket.socket) -> None:
         """Accept what nobody else has taken meanwhile."""
         self._resume(listener)
-        self._accept(listener, is_patient=False)
+        if _has_waiting(listener):
+            self._accept(listener, is_patient=False)
+        else:
+            self._stuck = None
 
     def _refuse(self, connection: socket.socket) -> None:
         """Tell a client in one write that there are too many, and read until it has seen that."""
@@ -237,3 +255,10 @@ class Acceptor:
         if now - self._said >= LOG_EVERY:
             self._said = now
             logger.warning(text, *data)
+
+
+def _has_waiting(listener: socket.socket) -> bool:
+    """Tell whether a connection waits to be accepted."""
+    poller = select.poll()
+    poller.register(listener, select.POLLIN)
+    return bool(poller.poll(0))

@@ -116,10 +116,11 @@ class Storage(Protocol):
     def durable_writes(self) -> bool:
         """Tell whether `normal` durability suffices (false on network file systems)."""
 
-    async def create(self, upload: Upload, *, sync: bool) -> Lease:
+    async def create(self, upload: Upload, *, sync: bool, max_size: int | None = None) -> Lease:
         """Make the data file, reserve its space, write the ledger; give the new upload's lease.
 
-        `sync`: everything is on the disk when this returns. Leaves nothing behind on failure.
+        `sync`: everything is on the disk when this returns. `max_size`: more is not reserved for
+        an upload of unknown length. Leaves nothing behind on failure.
 
         Raises: StorageFull, MaxSizeExceeded (the file system cannot address the length).
         """

@@ -168,6 +168,14 @@ def test_parts_of_no_length_stay_bounded_too(sign: Sign, stored):
     assert len(stored() - before) <= 66
 
 
+def test_what_is_set_aside_for_an_unknown_length_is_no_more_than_was_granted(sign: Sign, guarded):
+    tus = sign(max_size=100_000)
+    for fields in ({}, PARTIAL, PARTIAL):
+        data = guarded.data_file(tus.create(None, fields).partition("?")[0])
+        assert 0 < data.stat().st_size <= 100_000
+        assert data.stat().st_blocks * 512 <= 200_000
+
+
 @pytest.mark.parametrize("times", [1, 50], ids=["once", "again and again"])
 def test_parts_of_no_length_cannot_become_more_than_was_granted(sign: Sign, alice, times):
     tus = sign(owner="alice", max_size=6)

@@ -271,8 +271,8 @@ async def test_a_part_that_goes_before_it_is_pinned_leaves_no_final_upload(build
     class Removing(LocalStorage):
         removal = None
 
-        async def create(self, upload, *, sync):
-            lease = await super().create(upload, sync=sync)
+        async def create(self, upload, **more):
+            lease = await super().create(upload, **more)
             if self.removal is not None and upload.parts:
                 await self.removal()
             return lease

@@ -81,7 +81,7 @@ class Creator:
         that cannot be read), TypeRefused, what `Granted.admit` and `Quota.admit` raise
         (nothing is created), and for a final upload what `Concatenation.create` raises.
         """
-        caller = EVERYONE if request is None else request.caller
+        caller = _caller(request)
         if not command.partial:
             self._parts.kinds.check_metadata(command.metadata, caller)
         self._parts.digests.expected(command.metadata)  # refuses what it cannot read
@@ -175,7 +175,8 @@ class Creator:
         work = Work(upload.upload_id)
         # Refused before anything is made: a client that gets 429 begins anew.
         async with self._brought(command, upload, body) as brought, parts.slots.turn(work):
-            lease = await parts.storage.create(upload, sync=parts.strict)
+            max_size = limits_of(_caller(request), parts.limits).max_size
+            lease = await parts.storage.create(upload, sync=parts.strict, max_size=max_size)
             try:
                 await self._add(lease, upload)
                 if not command.has_body and upload.length != 0:
@@ -238,3 +239,7 @@ class Creator:
             close = intake.body.end is not BodyEnd.COMPLETE
             return Created(upload=failed.record, with_body=True, close=close)
         return Created(upload=result.upload, with_body=with_body, extras=result.extras)
+
+
+def _caller(request: RequestInfo | None) -> Caller:
+    return EVERYONE if request is None else request.caller

@@ -156,7 +156,7 @@ class Leases:
             )
             lease.ledger.write(record.next(status=Status.INVALID), sync=True)
 
-    def make(self, upload: Upload, *, sync: bool) -> FileLease | None:
+    def make(self, upload: Upload, *, sync: bool, max_size: int | None) -> FileLease | None:
         """Make data file and ledger of a new upload; None if the data file is there already.
 
         Leaves nothing behind on failure. Raises: StorageFull, MaxSizeExceeded, LedgerError.
@@ -165,7 +165,7 @@ class Leases:
         if lease is None:
             return None
         try:
-            self._space.reserve_new(lease.descriptor, first_reservation(upload))
+            self._space.reserve_new(lease.descriptor, first_reservation(upload, max_size))
             lease.reserved = os.fstat(lease.descriptor).st_size
             if sync:
                 os.fsync(lease.descriptor)

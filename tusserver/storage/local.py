@@ -157,13 +157,14 @@ class LocalStorage:
 
     # --- leases --------------------------------------------------------------------------
 
-    async def create(self, upload: Upload, *, sync: bool) -> Lease:
+    async def create(self, upload: Upload, *, sync: bool, max_size: int | None = None) -> Lease:
         """Make the data file, reserve its space, write the ledger; give the new upload's lease.
 
-        Raises: StorageFull, MaxSizeExceeded, StorageFault.
+        `max_size` bounds what is reserved for an upload of unknown length. Raises: StorageFull,
+        MaxSizeExceeded, StorageFault.
         """
         leases, path = self._store.leases, self._places.data(upload.upload_id)
-        make = partial(leases.make, upload, sync=sync)
+        make = partial(leases.make, upload, sync=sync, max_size=max_size)
         lease = await self._run(make, path, "making", undo=leases.undo_make)
         if lease is None:
             logger.error("%s is there already: two uploads have one id", path)

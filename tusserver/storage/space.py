@@ -24,12 +24,14 @@ AHEAD = 64 * 1024 * 1024
 _TOO_LONG = frozenset({errno.EFBIG, errno.EINVAL})
 
 
-def first_reservation(upload: Upload) -> int:
-    """Give the bytes to reserve for a new upload."""
+def first_reservation(upload: Upload, max_size: int | None = None) -> int:
+    """Give the bytes to reserve for a new upload, which may hold at most `max_size`."""
     if upload.length is not None:
         return upload.length
     # What a final upload of unknown length needs is known when its parts are complete.
-    return 0 if upload.kind is Kind.FINAL else AHEAD
+    if upload.kind is Kind.FINAL:
+        return 0
+    return AHEAD if max_size is None else min(AHEAD, max_size)
 
 
 class Space:

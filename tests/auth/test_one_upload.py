@@ -119,6 +119,18 @@ def test_an_upload_that_was_deleted_unfinished_can_be_made_again(sign: Sign):
     assert tus.content(tus.upload(b"hello")) == b"hello"
 
 
+def test_a_grant_that_is_signed_again_for_less_time_is_remembered_for_all_of_it(guarded):
+    base = guarded.url + "?grant="
+    ends = [int(time.time()) + seconds for seconds in (7200, 60)]
+    claims = {"sub": None, "aud": "tusserver-upload", "jti": f"twice {time.time()}"}
+    long, short = (Signed(base + token(exp=end, **claims)) for end in ends)
+    assert long.create(5)
+    assert short.create(5)
+    book = guarded.upload_dir / ".tusserver" / "grants"
+    page = max(book.iterdir(), key=lambda path: path.stat().st_mtime_ns)
+    assert json.loads(page.read_text())["ends"] == ends[0]
+
+
 def test_an_empty_upload_is_one_too(sign: Sign):
     tus = sign()
     tus.create(0)

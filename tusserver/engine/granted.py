@@ -71,7 +71,7 @@ class Granted:
         limit = limits_of(caller, self._parts.limits).max_size
         now = self._parts.now().timestamp()
         async with book.page(upload.grant) as page:
-            page.ends = caller.grant_ends
+            page.ends = max(page.ends, caller.grant_ends)  # an id may be signed twice
             records, unmade = await self._records(page)
             page.used = page.used or any(map(_is_the_one, records.values()))
             if page.used:

@@ -151,6 +151,23 @@ def test_a_signed_url_is_told_whole_only_to_who_is_asked():
         assert written(event(kind, request))["Event"]["HTTPRequest"]["URI"] == uri
 
 
+def test_the_credentials_of_parts_and_in_copies_of_the_url_are_told_only_to_who_is_asked():
+    told = {
+        "Upload-Concat": "final;/files/a?grant=1 /files/b?grant=2",
+        "Referer": "https://example.org/page?grant=1",
+        "X-Original-Uri": "/files/?grant=1",
+    }
+    bare = {
+        "Upload-Concat": "final;/files/a /files/b",
+        "Referer": "https://example.org/page",
+        "X-Original-Uri": "/files/",
+    }
+    request = RequestInfo("POST", "/files/", "::1", headers=tuple(told.items()))
+    for kind, fields in ((EventKind.PRE_CREATE, told), (EventKind.POST_FINISH, bare)):
+        header = written(event(kind, request))["Event"]["HTTPRequest"]["Header"]
+        assert header == {name: [value] for name, value in fields.items()}
+
+
 def test_bytes_that_are_no_text_do_not_break_the_json():
     odd = base64.b64encode(b"\xff\xfe").decode()
     request = RequestInfo("POST", "/", "::1", headers=(("x-odd", "\udcff"),))

@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 
 CREDENTIALS = frozenset({"authorization", "cookie", "proxy-authorization"})
 """Headers that prove who somebody is: not stored unless the operator names them."""
+URLS = frozenset(
+    {"upload-concat", "referer", "x-original-uri", "x-original-url", "x-forwarded-uri"}
+)
+"""Headers with URLs: their queries, which may prove who somebody is, are not stored either."""
+_QUERY = re.compile(r"\?\S*")
 LAST_STATUS = 599
 _NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 REFUSED = "The application refused this."
@@ -97,7 +102,9 @@ class Writer:
         for name, value in request.headers:
             lower = name.lower()
             if whole or lower not in CREDENTIALS or lower in self.kept:
-                fields.setdefault(canonical(name), []).append(_printable(value))
+                is_bare = not whole and lower in URLS and lower not in self.kept
+                told = _QUERY.sub("", value) if is_bare else value
+                fields.setdefault(canonical(name), []).append(_printable(told))
         return {
             "Method": request.method,
             "URI": _printable(uri),

@@ -31,10 +31,10 @@ logger = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 PAGE = 500
-AT_ONCE = 4
+AT_ONCE = 2
 """Uploads that are tended, and so removed, at the same time."""
-BETWEEN = 0.0012
-"""Seconds from one removal to the next: 10,000 take twelve seconds."""
+BETWEEN = 0.0015
+"""Seconds from one removal to the next: 10,000 take fifteen seconds."""
 CHORE = "sweep"
 CLOCK_TOLERANCE = 60.0
 ORPHAN_AGE = 86_400.0

@@ -31,7 +31,7 @@ _T = TypeVar("_T")
 SLICE = 0.0005
 """Seconds after which a thread that reads many ledgers lets others run: the interpreter lets it
 keep them waiting for ten times as long, at each step of a request."""
-PAUSE = 4.0
+PAUSE = 1.5
 """How much longer than it reads a gentle reader rests."""
 
 

@@ -106,7 +106,7 @@ def test_values_are_written_as_in_flags_or_as_toml_has_them(write):
         ("port = [1]", "port=['1']: not a port: write a number from 0 to 65535"),
         ('port = "many"', "port=many: not a port"),
         ('host = ["::1"]', "host=['::1']: input should be a valid string"),
-        ('download = "perhaps"', "download=perhaps: input should be a valid boolean"),
+        ('download = "perhaps"', "download=perhaps: write on or off"),
         ("cors-origins = [1]", "cors-origins=1: not an origin"),
         ('log-level = "loud"', "log-level=loud: input should be 'debug', 'info'"),
         ("colour = 1", "colour=: there is no such setting"),

@@ -152,7 +152,10 @@ def _parse_limit(value: object) -> int | None:
 
 
 def _parse_auto_limit(value: object) -> int | str | None:
-    return AUTO if value == AUTO else _parse_limit(value)
+    try:
+        return AUTO if value == AUTO else _parse_limit(value)
+    except ValueError as error:
+        raise ValueError(f"{error}, or {AUTO}") from None
 
 
 def _parse_rate(value: object) -> int | None:

@@ -313,7 +313,7 @@ def test_drift_is_mended_when_a_process_starts(make_server, upload_dir):
         # One that never came to be, and one that nobody counted.
         connection.execute("UPDATE uploads SET upload_id = '0' || substr(upload_id, 2), at = 1")
     server.start()
-    assert eventually(lambda: "counted 2 uploads anew" in server.log, within=8.0)
+    assert eventually(lambda: "compared the counts of 2 uploads" in server.log, within=8.0)
     assert tus.post(creation(5)).status == 429
 
 

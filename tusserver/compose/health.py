@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import secrets
 from pathlib import Path
@@ -66,9 +67,9 @@ class _Place:
             probe.unlink()
         except OSError as exc:
             reason = exc.strerror or "it cannot be used"
-            raise Unready(
-                f"{self.root} cannot be written ({reason}): make it writable for the server's user"
-            ) from exc
+            is_full = exc.errno in {errno.ENOSPC, errno.EDQUOT}
+            remedy = "free some space" if is_full else "make it writable for the server's user"
+            raise Unready(f"{self.root} cannot be written ({reason}): {remedy}") from exc
 
     def check_space(self) -> None:
         """Compare what is free with what is kept back."""

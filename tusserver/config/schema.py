@@ -132,5 +132,7 @@ def _first_fault(error: ValidationError) -> ConfigError:
         return ConfigError(name, value, "there is no such setting")
     own = fault.get("ctx", {}).get("error")
     message = fault["msg"]
+    if fault["type"] == "bool_parsing":
+        message = "write on or off"
     reason = str(own) if isinstance(own, ValueError) else message[0].lower() + message[1:]
     return ConfigError(name, value, reason)

@@ -120,7 +120,10 @@ class Comparison:
 
 
 class Counter(Protocol):
-    """Counts for all processes of a store. Raises: StateUnavailable, StorageFault."""
+    """Counts for all processes of a store.
+
+    Raises: StateUnavailable, StorageFault, StorageFull.
+    """
 
     beats: bool
     """Whether running appends have to be told of again and again (`beat`)."""

@@ -68,7 +68,8 @@ class Recount:
         await self._counter.set_filled(self.kept)
         self._due = self._clock() + EVERY
         if changed:
-            logger.info("counted %d uploads anew: %d were not counted right", total, changed)
+            told = "compared the counts of %d uploads with their records: corrected %d"
+            logger.info(told, total, changed)
 
     async def _compare(
         self, records: Records, page: list[Upload], *, after: UploadId | None, upto: UploadId | None

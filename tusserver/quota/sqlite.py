@@ -8,6 +8,7 @@ is damaged or deleted is made anew under another name, so that no process can mi
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import secrets
@@ -17,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tusserver.errors import StorageFault
+from tusserver.errors import StorageFault, StorageFull
 from tusserver.quota.ceilings import MINUTE
 from tusserver.quota.tables import SCHEMA, VERSION, Tables
 from tusserver.quota.workers import Workers, take_lock
@@ -64,7 +65,7 @@ class SqliteCounter:
         self._running: asyncio.Future[None] | None = None
 
     async def open(self) -> None:
-        """Make or find the database. Raises: StorageFault."""
+        """Make or find the database. Raises: StorageFault, StorageFull."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="counts")
         await self._on_thread(self._open)
 
@@ -135,7 +136,7 @@ class SqliteCounter:
     # --- the queue -----------------------------------------------------------------------
 
     async def _do(self, step: Callable[[Tables], _T]) -> _T:
-        """Run a step in the next transaction. Raises: StorageFault."""
+        """Run a step in the next transaction. Raises: StorageFault, StorageFull."""
         if self._thread is None:
             raise StorageFault
         loop = asyncio.get_running_loop()
@@ -163,7 +164,7 @@ class SqliteCounter:
 
     def _done(self, waiting: list[asyncio.Future[Any]], batch: asyncio.Future[list[Any]]) -> None:
         error = batch.exception()
-        if error is not None and not isinstance(error, StorageFault):
+        if error is not None and not isinstance(error, StorageFault | StorageFull):
             logger.error("counting uploads failed", exc_info=error)
             error = StorageFault()
         results = [None] * len(waiting) if error is not None else batch.result()
@@ -310,7 +311,10 @@ class SqliteCounter:
             self._disconnect()
             self._workers.vanish()
 
-    def _fault(self, exc: Exception) -> StorageFault:
+    def _fault(self, exc: Exception) -> StorageFault | StorageFull:
+        if _is_full(exc):
+            logger.warning("%s: no space to count uploads: free some space", self._folder)
+            return StorageFull()
         logger.error(
             "%s: uploads could not be counted: %s; look at the disk and at who may write there, or "
             "switch all limits off (--max-open none)",
@@ -318,6 +322,12 @@ class SqliteCounter:
             exc,
         )
         return StorageFault()
+
+
+def _is_full(error: Exception) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in {errno.ENOSPC, errno.EDQUOT}
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
 
 
 def _is_damaged(error: sqlite3.Error) -> bool:

@@ -185,7 +185,7 @@ def test_round_trips_to_redis_are_counted_and_their_failures(make_server, redis_
     metrics = read(server)
     assert metrics("state_duration_seconds_count") >= 3
     assert metrics("state_failures_total") == 0
-    redis_server.stop()
+    redis_server.kill()
     tus.head(tus.path + UNKNOWN)
     assert read(server)("state_failures_total") >= 1
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 
 import pytest
 
 from tests.quota.uploads import upload
 from tusserver.quota.ceilings import Ceiling, Ceilings
 from tusserver.quota.counter import Claim, Dues, Entry, Filled, Limit, Refusal, Row
+from tusserver.quota.sqlite import SqliteCounter
 from tusserver.upload import new_upload_id
 
 NO_DUES = Dues()
@@ -324,3 +326,11 @@ def spoil(folder):
     for path in folder.glob("*.db*"):
         if not path.name.endswith("-shm"):
             path.write_bytes(os.urandom(max(path.stat().st_size, 8192)))
+
+
+async def test_a_counter_whose_place_is_gone_ends_all_the_same(upload_dir):
+    counter = SqliteCounter(upload_dir / "counts", ceilings("all", open=1))
+    await counter.open()
+    await ask(counter, claim(5))
+    shutil.rmtree(upload_dir)
+    await counter.close()

@@ -79,7 +79,8 @@ class SqliteCounter:
             await asyncio.sleep(0)
         try:
             await asyncio.get_running_loop().run_in_executor(thread, self._close)
-        except (sqlite3.Error, OSError) as exc:
+        except (sqlite3.Error, OSError, StorageFault, StorageFull) as exc:
+            # All of it can be counted anew: nothing else of the end may wait for it.
             logger.warning("%s: could not be left in order: %s", self._folder, exc)
         finally:
             await asyncio.to_thread(thread.shutdown)

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.proxies import make_certificate
+from tests.support.raw import Tus
 from tests.support.redis_server import free_port
+from tests.support.waiting import eventually
 from tusserver.check import Level, check_settings, machine
 from tusserver.check.redis import _health
 from tusserver.config import Settings
@@ -130,9 +132,23 @@ def test_a_damaged_store_is_found(directory):
     assert levels(found(directory)) == {"store": E}
 
 
+def _settled(directory: Path) -> list[Path]:
+    """Give what lies there once nothing comes or goes by itself (counters open when first used)."""
+    seen: list[list[Path]] = [[]]
+
+    def is_settled() -> bool:
+        seen.append(sorted(directory.rglob("*")))
+        time.sleep(0.3)
+        return sorted(directory.rglob("*")) == seen[-1]
+
+    assert eventually(is_settled)
+    return seen[-1]
+
+
 def test_a_running_server_is_not_disturbed(make_server):
     server = make_server()
-    before = sorted(server.upload_dir.rglob("*"))
+    Tus(server.url).upload(b"settled")
+    before = _settled(server.upload_dir)
     assert not [finding for finding in found(server.upload_dir).values() if finding.level is E]
     assert sorted(server.upload_dir.rglob("*")) == before
     assert server.is_running

@@ -31,7 +31,8 @@ async def serve(words: list[str]) -> None:
         await runner.setup()
         await web.TCPSite(runner, settings.host, settings.port).start()
         port = runner.addresses[0][1]
-        print(f"the application listens on http://{settings.host}:{port}{settings.base_path}")  # noqa: T201
+        url = f"http://{settings.host}:{port}{settings.base_path}"
+        print(f"the application listens on {url}\n", end="", flush=True)  # noqa: T201
         told = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told.set)
         await told.wait()

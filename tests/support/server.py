@@ -23,7 +23,7 @@ MODULES = {PROGRAM: "tusserver", MOUNTED: "tests.support.host"}
 START_SECONDS = 15.0
 STOP_SECONDS = 15.0
 
-_LISTENS = re.compile(r"http://127\.0\.0\.1:([0-9]+)(/\S*)")
+_LISTENS = re.compile(r"http://127\.0\.0\.1:([0-9]+)(/\S*)\n")
 _MEMORY = re.compile(r"^VmRSS:\s+([0-9]+) kB$", re.MULTILINE)
 
 
@@ -96,7 +96,7 @@ class TusServer:
                 raise RuntimeError(f"the server did not start:\n{self.log[-4000:]}")
             time.sleep(0.01)
         self.port = int(found[1])
-        self.url = found[0]
+        self.url = found[0].strip()
 
     def _command(self) -> list[str]:
         command = [sys.executable, "-m", MODULES[self.mode], "--host", "127.0.0.1"]

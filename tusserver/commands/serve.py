@@ -21,7 +21,8 @@ def serve(settings: Settings, _arguments: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT; SIGHUP starts anew."""
 
     def announce(host: str, port: int) -> None:
-        print(*greeting(settings, host, port), sep="\n", flush=True)
+        # One write: a log line that other threads or workers write cannot come in between.
+        print("\n".join((*greeting(settings, host, port), "")), end="", flush=True)
 
     compose.serve(settings, announce=announce)
     return 0

@@ -315,7 +315,7 @@ def test_what_is_over_goes_and_the_rest_stays(tus, operator):
     assert not orphan.exists()
     assert not list(operator.upload_dir.glob(f"??/{over}*"))
     [total] = operator.lines("sweep")
-    assert total.startswith("removed 0 uploads and 0 files that belong to none; kept 3: ")
+    assert total.startswith("removed 0 uploads, 0 files without an upload; kept 3: ")
 
 
 def test_a_part_that_is_needed_is_not_swept(tus, operator):

@@ -126,7 +126,7 @@ def test_what_was_set_aside_is_listed_and_sent_again_by_the_operator(receiver):
         receiver.answer = lambda _got: None
         before = len(receiver.of("post-finish"))
         done = command(server, "resend", dead["event"])
-        assert (done.returncode, done.stdout) == (0, "1 deliveries will be tried again\n")
+        assert (done.returncode, done.stdout) == (0, "1 delivery will be tried again\n")
         assert eventually(lambda: len(receiver.of("post-finish")) > before)
         assert {got.event_id for got in receiver.of("post-finish")} == {dead["event"]}
         assert eventually(lambda: listed(server) == listed(server, "--dead") == [], within=8)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tusserver.check import Finding, Level, check_settings, check_url
 from tusserver.commands.command import Command
-from tusserver.commands.printing import declare_json, output_may_end, print_json, printable
+from tusserver.commands.printing import counted, declare_json, output_may_end, print_json, printable
 from tusserver.errors import ConfigError
 from tusserver.values import check_public_url, parse_time
 
@@ -120,7 +120,8 @@ def _lines(findings: Iterable[Finding]) -> Iterable[str]:
         yield f"{finding.level.value:8} {printable(finding.text)}"
         if finding.remedy:
             yield f"{'':8} change: {printable(finding.remedy)}"
-    yield f"{count[Level.ERROR]} errors, {count[Level.WARNING]} warnings, {count[Level.OK]} ok"
+    found = counted(count[Level.ERROR], "error"), counted(count[Level.WARNING], "warning")
+    yield f"{', '.join(found)}, {count[Level.OK]} ok"
 
 
 CHECK = Command(

@@ -9,7 +9,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from tusserver.commands.command import Command
-from tusserver.commands.printing import columns, declare_json, output_may_end, print_json, span_text
+from tusserver.commands.printing import (
+    columns,
+    counted,
+    declare_json,
+    output_may_end,
+    print_json,
+    span_text,
+)
 from tusserver.compose.hooks import open_shelf, shown_receivers
 from tusserver.errors import ConfigError
 
@@ -100,7 +107,7 @@ def resend(settings: Settings, arguments: argparse.Namespace) -> int:
             if unknown:
                 raise ConfigError("resend", unknown[0], "no such event was set aside")
             count = sum(counts)
-    print(f"{count} deliveries will be tried again")
+    print(f"{counted(count, 'delivery', 'deliveries')} will be tried again")
     return 0
 
 

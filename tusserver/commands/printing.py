@@ -40,6 +40,11 @@ def print_json(value: Any) -> None:
     print(json.dumps(value))
 
 
+def counted(number: int, one: str, several: str = "") -> str:
+    """Give a number with its noun, `1 file`, `2 files`; `several` where an s does not make it."""
+    return f"{number} {one if number == 1 else several or one + 's'}"
+
+
 def columns(
     rows: Iterable[Sequence[str]], *, head: Sequence[str], least: Sequence[int] = ()
 ) -> list[str]:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tusserver.commands.command import Command
-from tusserver.commands.printing import declare_json, print_json, size_text, span_text
+from tusserver.commands.printing import counted, declare_json, print_json, size_text, span_text
 from tusserver.commands.store import moment, on_store
 from tusserver.config import flag_of
 from tusserver.engine.clearing import Fate
@@ -81,7 +81,7 @@ def _total(counts: Counter[Fate], orphans: int, *, dry_run: bool) -> str:
     total = sum(counts[fate] for fate in _KEPT)
     rest = f"kept {total}" + (f": {', '.join(kept)}" if kept else "")
     verb = "would remove" if dry_run else "removed"
-    return f"{verb} {gone} uploads and {orphans} files that belong to none; {rest}"
+    return f"{verb} {counted(gone, 'upload')}, {counted(orphans, 'file')} without an upload; {rest}"
 
 
 def _entry(upload: Upload, fate: Fate, *, dry_run: bool) -> dict[str, Any]:

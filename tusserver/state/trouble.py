@@ -66,12 +66,12 @@ class Complaints:
             return
         self._next_line = now + SECONDS_BETWEEN_LINES
         logger.error(
-            "Redis at %s failed (%s: %s); %s (%d more errors since the last line)",
+            "Redis at %s failed (%s: %s); %s%s",
             self._address,
             type(error).__name__,
             str(error) or "no answer",
             remedy_for(error),
-            self._suppressed,
+            f" (and {self._suppressed} times since the last line)" if self._suppressed else "",
         )
         self._suppressed = 0
 

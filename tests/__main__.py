@@ -27,6 +27,7 @@ SYSTEM_PROGRAMS = {
     "nginx": "nginx-light",
     "haproxy": "haproxy",
     "caddy": "caddy",
+    "chromium": "chromium",
     "openssl": "openssl",
     "systemd-analyze": "systemd",
 }

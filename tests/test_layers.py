@@ -37,6 +37,7 @@ FLOORS = {
     "storage": 4,
     "check": 5,
     "compose": 5,
+    "page": 5,
     "process": 5,
     "web": 5,
     "__main__": 7,

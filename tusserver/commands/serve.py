@@ -38,8 +38,16 @@ def greeting(settings: Settings, host: str, port: int) -> list[str]:
         f"tusserver listens on {_place(settings, host, port)}",
         f"uploads are kept in  {settings.upload_dir.absolute()}",
         f"state is kept in     {state}",
+        *_page(settings, host, port),
         f"try it with          {_trial(settings, host, port)}",
     ]
+
+
+def _page(settings: Settings, host: str, port: int) -> list[str]:
+    if host.startswith(UNIX) or not compose.has_page(settings):
+        return []
+    url = _place(settings, _EVERYWHERE.get(host, host), port).removesuffix(settings.base_path)
+    return [f"upload page at       {url}/"]
 
 
 def _place(settings: Settings, host: str, port: int) -> str:

@@ -2,6 +2,7 @@
 
 from tusserver.compose.adopting import adopt
 from tusserver.compose.engine import SystemClock, build_engine
+from tusserver.compose.paging import has_page
 from tusserver.compose.serving import build_app, serve
 
-__all__ = ["SystemClock", "adopt", "build_app", "build_engine", "serve"]
+__all__ = ["SystemClock", "adopt", "build_app", "build_engine", "has_page", "serve"]

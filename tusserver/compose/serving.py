@@ -12,6 +12,7 @@ from aiohttp import web
 from tusserver.compose.engine import build_engine
 from tusserver.compose.health import build_readiness
 from tusserver.compose.measuring import build_meter, metrics_routes, share_metrics
+from tusserver.compose.paging import page_setup, tell_if_missing
 from tusserver.compose.running import Alone, Post, serve_as_worker
 from tusserver.compose.tls import build_tls
 from tusserver.errors import ConfigError
@@ -48,7 +49,8 @@ def build_app(settings: Settings, hooks: Hooks | None = None) -> web.Application
 def routes_beside(settings: Settings, engine: UploadEngine) -> list[web.RouteDef]:
     """Give what the program serves beside uploads; it needs no headers of tus."""
     health = health_routes(build_readiness(settings, engine))
-    return [*health, *metrics_routes(settings, engine.parts.meter)]
+    metrics = metrics_routes(settings, engine.parts.meter)
+    return [*health, *metrics, *page_setup(settings, engine)]
 
 
 def serve(settings: Settings, *, announce: Callable[[str, int], None]) -> None:
@@ -63,6 +65,7 @@ def serve(settings: Settings, *, announce: Callable[[str, int], None]) -> None:
         asyncio.run(_rehearse(settings))
         return
     tls = build_tls(settings)
+    tell_if_missing(settings)
     notifier = Notifier(os.environ)
     listening = _listen(settings, left)
     survivors = () if left is None else left.workers

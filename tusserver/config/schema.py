@@ -21,6 +21,7 @@ from tusserver.config.fields import is_secret
 from tusserver.config.hooking import HookingSettings
 from tusserver.config.limiting import LimitingSettings
 from tusserver.config.observing import ObservingSettings
+from tusserver.config.paging import PagingSettings
 from tusserver.config.publishing import PublishingSettings, publishing_fault
 from tusserver.config.serving import ServingSettings, serving_fault
 from tusserver.config.storing import StoringSettings
@@ -36,6 +37,7 @@ ANY_ORIGIN = "*"
 
 GROUPS = (
     ServingSettings,
+    PagingSettings,
     StoringSettings,
     PublishingSettings,
     AccessSettings,
@@ -53,6 +55,7 @@ class Settings(
     AccessSettings,
     PublishingSettings,
     StoringSettings,
+    PagingSettings,
     ServingSettings,
     BaseSettings,
 ):

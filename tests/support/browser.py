@@ -1,10 +1,11 @@
 """Chromium, headless, with a profile that outlives it, driven by Playwright.
 
-A room that uses it imports the fixtures into its conftest: `browser` is one Chromium with an
-empty profile, `make_browser` starts more, or one with options (`make_browser(viewport=...,
-color_scheme="dark", has_touch=True)`, those of Playwright's `launch_persistent_context`).
-`browser.page` is the Playwright page; a room's tests that use it are not `async`: the loop of
-Playwright's synchronous interface is the one that runs in this thread until the test is over.
+A room that uses it imports the fixtures into its conftest, `driver` among them: `browser` is one
+Chromium with an empty profile, `module_browser` one for all tests of a module, `make_browser`
+starts more, or one with options (`make_browser(viewport=..., color_scheme="dark",
+has_touch=True)`, those of Playwright's `launch_persistent_context`). `browser.page` is the
+Playwright page. In a module that uses it no test is `async`: the loop of Playwright's
+synchronous interface is the one that runs in this thread until the module is done.
 """
 
 from __future__ import annotations
@@ -155,15 +156,29 @@ class Chromium:
             self.errors.append(f"{message.text} ({place.get('url')}:{place.get('lineNumber')})")
 
 
-@pytest.fixture
-def make_browser() -> Iterator[Callable[..., Chromium]]:
-    """Start Chromiums: `make_browser(**options of Playwright)`; they end with the test."""
+@pytest.fixture(scope="module")
+def driver() -> Iterator[Playwright]:
+    """What starts browsers."""
     need_chromium()
-    with sync_playwright() as playwright, ExitStack() as stack:
-        yield lambda **options: stack.enter_context(Chromium(playwright, **options))
+    with sync_playwright() as playwright:
+        yield playwright
+
+
+@pytest.fixture
+def make_browser(driver: Playwright) -> Iterator[Callable[..., Chromium]]:
+    """Start Chromiums: `make_browser(**options of Playwright)`; they end with the test."""
+    with ExitStack() as stack:
+        yield lambda **options: stack.enter_context(Chromium(driver, **options))
 
 
 @pytest.fixture
 def browser(make_browser: Callable[..., Chromium]) -> Chromium:
     """One Chromium with an empty profile."""
     return make_browser()
+
+
+@pytest.fixture(scope="module")
+def module_browser(driver: Playwright) -> Iterator[Chromium]:
+    """One Chromium for the tests of a module, which share its profile."""
+    with Chromium(driver) as chromium:
+        yield chromium

@@ -1,9 +1,9 @@
 """The test command: `python3 -m tests [arguments of pytest]`.
 
 Brings what the tests need and runs them, from a fresh clone, with nothing but Python 3.11 or
-newer and its venv module. Python packages go into .venv, Node's into .test/node; redis-server
-and curl come from the system's packages where this user may install them, Node from the system
-or else from PyPI. What cannot be had is named, with the remedy.
+newer and its venv module. Python packages go into .venv, Node's into .test/node, Java's into
+.test/java; redis-server and curl come from the system's packages where this user may install them,
+Node from the system or else from PyPI. What cannot be had is named, with the remedy.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 CLIENTS = ROOT / "tests" / "clients"
 NODE_FOLDER = ROOT / ".test" / "node"
+JAVA_FOLDER = ROOT / ".test" / "java"
 SYSTEM_PROGRAMS = {
     "redis-server": "redis-server",
     "curl": "curl",
@@ -30,6 +31,8 @@ SYSTEM_PROGRAMS = {
     "chromium": "chromium",
     "openssl": "openssl",
     "systemd-analyze": "systemd",
+    "mvn": "maven",
+    "javac": "default-jdk-headless",
 }
 """Programs that the tests run, and the packages of Debian and Ubuntu that hold them."""
 OLDEST_PYTHON = (3, 11)
@@ -44,7 +47,7 @@ def main(arguments: list[str]) -> int:
         _bring_python_packages()
     except _MissingError as missing:
         return _give_up(str(missing))
-    lacking = [*_bring_system_programs(), *_bring_node_packages()]
+    lacking = [*_bring_system_programs(), *_bring_node_packages(), *_bring_java_packages()]
     for sentence in lacking:
         _say(sentence)
     if lacking and _in_ci():
@@ -180,6 +183,34 @@ def _node_version(node: str) -> int:
     done = subprocess.run([node, "--version"], capture_output=True, text=True, check=False)
     digits = done.stdout.strip().removeprefix("v").partition(".")[0]
     return int(digits) if digits.isdigit() else 0
+
+
+# --- Java ----------------------------------------------------------------------------------
+
+
+def _bring_java_packages() -> list[str]:
+    """Let Maven fetch tus-java-client; name what is missing."""
+    if not _is_there("mvn"):
+        return []  # It was named already.
+    manifest = CLIENTS / "java" / "pom.xml"
+    wanted = _fingerprint(manifest)
+    stamp = JAVA_FOLDER / "stamp"
+    if stamp.exists() and stamp.read_text(encoding="utf-8") == wanted:
+        return []
+    _say("Fetching tus-java-client by Maven into .test/java ...")
+    shutil.rmtree(JAVA_FOLDER / "jars", ignore_errors=True)
+    done = subprocess.run(
+        ["mvn", "-B", "-q", "-f", str(manifest), f"-Dmaven.repo.local={JAVA_FOLDER / 'maven'}",
+         "dependency:copy-dependencies", f"-DoutputDirectory={JAVA_FOLDER / 'jars'}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )  # fmt: skip
+    if done.returncode != 0:
+        reason = done.stdout.strip()[-500:]
+        return [f"Maven could not fetch tus-java-client, its tests are skipped: {reason}"]
+    stamp.write_text(wanted, encoding="utf-8")
+    return []
 
 
 # --- small things --------------------------------------------------------------------------

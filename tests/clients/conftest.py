@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.clients import tus_js, tuspy
+from tests.support.clients import tus_java, tus_js, tuspy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +18,7 @@ CLIENTS = {
     "tus-js-client": tus_js,
     "tuspy": tuspy,
     "tuspy-async": partial(tuspy, asynchronous=True),
+    "tus-java-client": tus_java,
 }
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Self
 
+from tests.support.java import need_java
 from tests.support.node import PACKAGES, ROOT, need_node
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -24,11 +26,19 @@ AT_ONCE = [10] * 100
 class ClientRun:
     """One client process, from its making until it ends or is killed."""
 
-    def __init__(self, command: Sequence[str]) -> None:
+    def __init__(
+        self, command: Sequence[str], environment: Mapping[str, str] | None = None
+    ) -> None:
+        """Start it, with some variables added to those of the environment."""
         self.events: list[dict[str, Any]] = []
         self._changed = threading.Condition()
         self._process = subprocess.Popen(
-            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command,
+            cwd=ROOT,
+            env=os.environ | dict(environment or {}),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         self._errors: list[str] = []
         self._readers = [
@@ -157,6 +167,7 @@ def tus_js(
     resume: bool = False,
     abort_after: int | None = None,
     terminate: bool = False,
+    environment: Mapping[str, str] | None = None,
     **options: Any,
 ) -> ClientRun:
     """Upload with tus-js-client; `options` are its own, by their own names.
@@ -174,7 +185,7 @@ def tus_js(
         "options": {"endpoint": endpoint, "retryDelays": AT_ONCE} | options,
     }
     command = [need_node(), str(DRIVERS / "driver.mjs"), str(PACKAGES), json.dumps(job)]
-    return ClientRun(command)
+    return ClientRun(command, environment)
 
 
 def tuspy(
@@ -183,6 +194,7 @@ def tuspy(
     *,
     asynchronous: bool = False,
     storage: Path | None = None,
+    environment: Mapping[str, str] | None = None,
     **options: Any,
 ) -> ClientRun:
     """Upload with tuspy; `options` are those of its uploader. With `storage` it resumes."""
@@ -194,4 +206,23 @@ def tuspy(
         "options": {"retries": 100, "retry_delay": 0.01} | options,
     }
     command = [sys.executable, "-W", "ignore", str(DRIVERS / "driver_tuspy.py"), json.dumps(job)]
-    return ClientRun(command)
+    return ClientRun(command, environment)
+
+
+def tus_java(
+    endpoint: str,
+    file: Path,
+    *,
+    storage: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    **options: int,
+) -> ClientRun:
+    """Upload with tus-java-client; with `storage` it resumes.
+
+    `options`: `chunk` (bytes in a piece of the body, 2 MiB), `request` (bytes in a body, 10 MiB),
+    `delay` (milliseconds before a retry).
+    """
+    words = [f"{name}={value}" for name, value in options.items()]
+    if storage is not None:
+        words.append(f"storage={storage}")
+    return ClientRun([*need_java(), endpoint, str(file), *words], environment)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -96,6 +97,25 @@ def test_a_refused_request_names_its_error_and_is_no_fault_of_the_server(server,
     line = last(2)
     assert (line["status"], line["error"], line["level"]) == (409, "offset_mismatch", "info")
     assert "offset_before" not in line
+
+
+def test_a_look_at_an_append_that_goes_on_tells_the_offset_that_was_answered(server, tus):
+    target = tus.create(1_000_000)
+    fields = {"Upload-Offset": "0", "Content-Type": OFFSET_STREAM, "Content-Length": "1000000"}
+    with tus.wire() as wire, ThreadPoolExecutor() as pool:
+        wire.send(tus.message("PATCH", target, fields))
+        flow = pool.submit(wire.trickle, bytes(100_000), size=5000, pause=0.04)
+        time.sleep(0.1)
+        offset = tus.offset(target)
+        flow.result()
+    assert offset > 0
+
+    def found() -> list[Line]:
+        lines = requests_of(server)
+        return [line for line in lines if line["message"].startswith(f"HEAD {target}")]
+
+    assert eventually(lambda: bool(found()))
+    assert found()[0]["offset"] == offset
 
 
 def test_a_body_that_breaks_off_says_so_and_how_far_it_came(server, tus):

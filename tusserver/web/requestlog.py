@@ -112,7 +112,9 @@ def note_result(result: Result) -> None:
     if isinstance(result, Created | Appended | Described):
         account.upload_id = result.upload.upload_id
         account.owner = result.upload.owner
-        account.offset_after = result.upload.offset
+        # HEAD may tell more than the record that it read: an append goes on meanwhile.
+        told = result if isinstance(result, Described) else result.upload
+        account.offset_after = told.offset
 
 
 def note_error(error: TusError) -> None:

@@ -1,25 +1,27 @@
-"""What the tests in a browser share: a server that wants tokens, and pages of another origin."""
+"""What the tests in a browser share: servers that want tokens, and pages of another origin."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.auth.credentials import SECRET, token
-from tests.browser.site import AT_ONCE, Site, Tab, bundle
+from tests.browser.site import Site, Tab, bundle
 from tests.support.browser import browser, driver, make_browser, module_browser
-from tests.support.content import assert_arrived
 from tests.support.node import need_node
+from tests.support.server import TusServer
+from tests.support.watching import watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.support.browser import Chromium
-    from tests.support.server import TusServer
 
 __all__ = ["browser", "driver", "make_browser", "module_browser"]
+
+GUARDED = {"TUSSERVER_JWT_SECRET": SECRET}
 
 
 @pytest.fixture(scope="session")
@@ -38,10 +40,24 @@ def site(bundles: Path) -> Iterator[Site]:
         yield site
 
 
+@pytest.fixture(scope="module")
+def module_guarded() -> Iterator[TusServer]:
+    """A server that answers only to those who bear a token, for the tests of a module."""
+    with TusServer(environment=GUARDED) as server:
+        yield server
+        server.check_log()
+
+
 @pytest.fixture
-def guarded(make_server: Callable[..., TusServer]) -> TusServer:
-    """A server that answers only to those who bear a token."""
-    return make_server(environment={"TUSSERVER_JWT_SECRET": SECRET})
+def guarded(request: pytest.FixtureRequest, module_guarded: TusServer) -> TusServer:
+    """The server of the module; its log is shown if the test fails."""
+    return watch(request, module_guarded)
+
+
+@pytest.fixture
+def mortal(make_server: Callable[..., TusServer]) -> TusServer:
+    """A server of the same kind that the test may kill."""
+    return make_server(environment=GUARDED)
 
 
 @pytest.fixture(scope="session")
@@ -51,36 +67,20 @@ def alice() -> dict[str, str]:
 
 
 @pytest.fixture
-def options(alice: dict[str, str]) -> Callable[..., dict[str, Any]]:
-    """Give options of the clients: alice's token, hardly any delay, and what a test wants."""
-
-    def make(endpoint: str, **own: Any) -> dict[str, Any]:
-        return {"endpoint": endpoint, "headers": alice, "retryDelays": AT_ONCE} | own
-
-    return make
+def tus_page(site: Site) -> str:
+    """The address of the page with tus-js-client."""
+    return f"{site.url}tus.html"
 
 
 @pytest.fixture
-def arrived(guarded: TusServer, alice: dict[str, str]) -> Callable[[str, int], None]:
-    """Compare an upload with what was sent, byte by byte."""
-
-    def compare(url: str, size: int) -> None:
-        assert_arrived(url, size, headers=alice)
-
-    return compare
+def tus_tab(module_browser: Chromium, tus_page: str, alice: dict[str, str]) -> Tab:
+    """The page with tus-js-client, in the browser of the module."""
+    module_browser.errors.clear()
+    return Tab(module_browser, tus_page, headers=alice)
 
 
 @pytest.fixture
-def tus_tab(browser: Chromium, site: Site) -> Tab:
-    """A page with tus-js-client."""
-    tab = Tab(browser, f"{site.url}tus.html")
-    tab.load()
-    return tab
-
-
-@pytest.fixture
-def uppy_tab(browser: Chromium, site: Site) -> Tab:
-    """A page with Uppy."""
-    tab = Tab(browser, f"{site.url}uppy.html")
-    tab.load()
-    return tab
+def uppy_tab(module_browser: Chromium, site: Site, alice: dict[str, str]) -> Tab:
+    """The page with Uppy, in the browser of the module."""
+    module_browser.errors.clear()
+    return Tab(module_browser, f"{site.url}uppy.html", headers=alice)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 KIB = 1024
@@ -33,13 +33,14 @@ def make_file(path: Path, size: int) -> Path:
     return path
 
 
-def assert_arrived(url: str, size: int) -> None:
+def assert_arrived(url: str, size: int, *, headers: Mapping[str, str] | None = None) -> None:
     """Download an upload and compare it, byte for byte, with what `make_file` wrote."""
     parts = urlsplit(url)
     assert parts.hostname is not None
     connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=15)
     try:
-        connection.request("GET", f"{parts.path}?{parts.query}" if parts.query else parts.path)
+        target = f"{parts.path}?{parts.query}" if parts.query else parts.path
+        connection.request("GET", target, headers=dict(headers or {}))
         response = connection.getresponse()
         assert response.status == 200, (response.status, response.read(500))
         assert response.headers["Content-Length"] == str(size)

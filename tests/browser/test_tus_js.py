@@ -1,0 +1,210 @@
+"""tus-js-client in a browser, on a page of another origin, with a token."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.auth.credentials import token
+from tests.browser.site import Tab
+from tests.support.content import KIB, MIB, make_file
+from tests.support.proxy import Proxy, seeded_cuts
+from tests.support.raw import Tus
+from tests.support.waiting import eventually
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.browser import Chromium
+    from tests.support.server import TusServer
+
+SMALL = 3 * MIB + 7
+SIZE = 12 * MIB + 7
+RATE = 8 * MIB
+HALF = 6 * MIB
+SLACK = 2 * MIB
+"""What lies in buffers on the way, with the heads of some requests."""
+
+WAYS = {
+    "whole": ([], {}),
+    "in chunks": ([], {"chunkSize": MIB}),
+    "with data in the creation": ([], {"uploadDataDuringCreation": True}),
+    "by POST alone": ([], {"overridePatchMethod": True}),
+    "with ids of requests": ([], {"addRequestId": True}),
+    "in parts at once": ([], {"parallelUploads": 3}),
+    "of a length known at the end": (
+        ["stream"],
+        {"uploadLengthDeferred": True, "chunkSize": 512 * KIB},
+    ),
+}
+
+
+@pytest.mark.parametrize(("ways", "own"), WAYS.values(), ids=WAYS)
+def test_a_page_uploads(guarded: TusServer, tus_tab: Tab, tmp_path: Path, ways, own) -> None:
+    tus_tab.choose(make_file(tmp_path / "file", SMALL))
+    tus_tab.begin(guarded.url, *ways, **own)
+    tus_tab.wait_for("success")
+    tus_tab.assert_arrived(tus_tab.url, SMALL)
+    assert tus_tab.browser.errors == []
+
+
+@pytest.mark.clause("CORS-01")
+def test_a_browser_asks_once_for_all_chunks(
+    guarded: TusServer, tus_tab: Tab, tmp_path: Path
+) -> None:
+    tus_tab.choose(make_file(tmp_path / "file", SMALL))
+    tus_tab.begin(guarded.url, chunkSize=256 * KIB)
+    tus_tab.wait_for("success")
+    assert len(tus_tab.statuses("PATCH")) == 13
+    path = Tus(guarded.url).target(tus_tab.url)
+    assert guarded.log.count(f" OPTIONS {path} 204 ") == 1
+
+
+# --- pausing and resuming
+
+
+@pytest.mark.parametrize("own", [{}, {"parallelUploads": 3}], ids=["whole", "in parts"])
+def test_a_paused_upload_goes_on_where_it_was(
+    guarded: TusServer, tus_tab: Tab, tmp_path: Path, own
+) -> None:
+    tus_tab.choose(make_file(tmp_path / "file", SIZE))
+    with Proxy(guarded.port, rate=RATE) as proxy:
+        tus_tab.begin(proxy.url, **own)
+        proxy.wait_until_forwarded(HALF)
+        tus_tab.do("pause")
+        tus_tab.page.wait_for_timeout(300)
+        paused = proxy.forwarded
+        tus_tab.page.wait_for_timeout(300)
+        assert proxy.forwarded == paused
+
+        tus_tab.do("proceed")
+        tus_tab.wait_for("success")
+        assert proxy.forwarded - SIZE <= SLACK
+        tus_tab.assert_arrived(tus_tab.url, SIZE)
+        assert tus_tab.browser.errors == []
+
+
+@pytest.mark.parametrize("own", [{}, {"parallelUploads": 3}], ids=["whole", "in parts"])
+def test_a_page_loaded_again_finds_its_upload_by_the_fingerprint_of_the_file(
+    guarded: TusServer, tus_tab: Tab, tmp_path: Path, own
+) -> None:
+    file = make_file(tmp_path / "file", SIZE)
+    with Proxy(guarded.port, rate=RATE) as proxy:
+        tus_tab.choose(file)
+        tus_tab.begin(proxy.url, **own)
+        proxy.wait_until_forwarded(HALF)
+        tus_tab.load()
+        tus_tab.choose(file)
+        tus_tab.begin(proxy.url, "resume", **own)
+        tus_tab.wait_for("success")
+        _assert_resumed(tus_tab, proxy)
+
+
+@pytest.mark.timeout(60)
+def test_a_browser_that_was_killed_finds_its_upload_when_started_again(
+    guarded: TusServer, browser: Chromium, tus_page: str, tmp_path: Path, alice: dict[str, str]
+) -> None:
+    file = make_file(tmp_path / "file", SIZE)
+    tab = Tab(browser, tus_page, headers=alice)
+    with Proxy(guarded.port, rate=MIB) as proxy:
+        tab.choose(file)
+        tab.begin(proxy.url)
+        # Chromium takes its time to write down what a page stored.
+        assert eventually(lambda: _is_stored(browser.profile), within=15)
+        browser.kill()
+        at_death = proxy.forwarded
+        assert MIB < at_death < SIZE - 2 * MIB
+
+        proxy.rate = None
+        browser.start()
+        tab.load()
+        tab.choose(file)
+        tab.begin(proxy.url, "resume")
+        tab.wait_for("success")
+        _assert_resumed(tab, proxy)
+
+
+def _assert_resumed(tab: Tab, proxy: Proxy) -> None:
+    assert tab.told("previous")[0]["urls"], "nothing was found"
+    # Only the whole is made of parts at the end.
+    assert len(tab.statuses("POST")) == int(len(tab.told("previous")[0]["urls"]) > 1)
+    assert proxy.forwarded - SIZE <= SLACK
+    tab.assert_arrived(tab.url, SIZE)
+    assert tab.browser.errors == []
+
+
+def _is_stored(profile: Path) -> bool:
+    logs = (profile / "Default" / "Local Storage" / "leveldb").glob("*.log")
+    return any(b"tus::" in log.read_bytes() for log in logs)
+
+
+# --- trouble
+
+
+@pytest.mark.parametrize("how", ["kill", "terminate"])
+def test_a_server_that_ends_and_starts_again_is_sent_little_again(
+    mortal: TusServer, tus_tab: Tab, tmp_path: Path, how: str
+) -> None:
+    tus_tab.choose(make_file(tmp_path / "file", SIZE))
+    with Proxy(mortal.port, rate=RATE) as proxy:
+        tus_tab.begin(proxy.url, retryDelays=[50] * 300)
+        proxy.wait_until_forwarded(HALF)
+        getattr(mortal, how)()
+        mortal.start()
+        tus_tab.wait_for("success")
+        assert tus_tab.statuses("POST") == [201]
+        assert proxy.forwarded - SIZE <= SLACK + (RATE if how == "kill" else 0)
+        tus_tab.assert_arrived(tus_tab.url, SIZE)
+
+
+@pytest.mark.parametrize("own", [{}, {"parallelUploads": 3}], ids=["whole", "in parts"])
+@pytest.mark.parametrize("seed", range(3))
+def test_no_byte_is_wrong_through_a_network_that_cuts(
+    guarded: TusServer, tus_tab: Tab, tmp_path: Path, own, seed: int
+) -> None:
+    tus_tab.choose(make_file(tmp_path / "file", SIZE))
+    cuts = seeded_cuts(seed, count=8, mean=MIB)
+    with Proxy(guarded.port, cuts=cuts, rate=2 * RATE) as proxy:
+        tus_tab.begin(proxy.url, **own)
+        tus_tab.wait_for("success")
+        assert proxy.cuts_made == len(cuts)
+        tus_tab.assert_arrived(tus_tab.url, SIZE)
+
+
+# --- the rest
+
+
+def test_a_terminated_upload_is_gone_and_forgotten(
+    guarded: TusServer, tus_tab: Tab, tmp_path: Path, alice: dict[str, str]
+) -> None:
+    file = make_file(tmp_path / "file", SIZE)
+    tus_tab.choose(file)
+    with Proxy(guarded.port, rate=RATE) as proxy:
+        tus_tab.begin(proxy.url)
+        proxy.wait_until_forwarded(HALF)
+        tus_tab.do("terminate")
+        url = tus_tab.url
+        assert tus_tab.statuses("DELETE") == [204]
+    assert Tus(guarded.url).head(Tus(guarded.url).target(url), alice).status == 404
+    assert tus_tab.page.evaluate("localStorage.length") == 0
+    assert tus_tab.browser.errors == []
+
+
+def test_a_page_reads_why_its_token_is_refused_and_goes_on_with_a_better_one(
+    guarded: TusServer, tus_tab: Tab, tmp_path: Path
+) -> None:
+    tus_tab.choose(make_file(tmp_path / "file", SMALL))
+    old = {"Authorization": f"Bearer {token(sub='alice', exp=1)}"}
+    tus_tab.begin(guarded.url, headers=old)
+    error = tus_tab.wait_for("error")
+    assert error["status"] == 401
+    assert "expired" in error["body"]
+    # It is not tried again and again.
+    assert tus_tab.statuses("POST") == [401]
+
+    tus_tab.load()
+    tus_tab.choose(tmp_path / "file")
+    tus_tab.begin(guarded.url)
+    tus_tab.wait_for("success")
+    tus_tab.assert_arrived(tus_tab.url, SMALL)

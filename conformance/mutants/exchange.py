@@ -191,11 +191,15 @@ class Connection(socketserver.StreamRequestHandler):
         if response.status < HTTPStatus.BAD_REQUEST:
             for _ in request.body.pieces():
                 pass
-        stays = request.stays and request.body.ended
+        stays = self.may_stay(request)
         self.send(request.method, response, stays=stays)
-        if not request.body.ended:
+        if not stays and not request.body.ended:
             self.linger()
         return stays
+
+    def may_stay(self, request: Request) -> bool:
+        """Tell whether the next request follows; what was not read ends the connection."""
+        return request.stays and request.body.ended
 
     def read_request(self) -> Request:
         """Read one head. Raises: Lost at the end of the connection, Refusal if malformed."""

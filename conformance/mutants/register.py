@@ -1,0 +1,41 @@
+"""The list of the mutants: each one a class with a single defect, told in its docstring."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from conformance.mutants.server import TinyTus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Broken = TypeVar("Broken", bound=TinyTus)
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One broken server; a check of at least one of `clauses` has to fail on it."""
+
+    name: str
+    defect: str
+    clauses: tuple[str, ...]
+    server: type[TinyTus]
+    lifetime: float  # seconds that unfinished uploads live
+
+
+MUTANTS: dict[str, Mutant] = {}
+DAY = 24 * 3600.0
+
+
+def mutant(*clauses: str, lifetime: float = DAY) -> Callable[[type[Broken]], type[Broken]]:
+    """Register a class as a mutant that these clauses catch."""
+
+    def register(server: type[Broken]) -> type[Broken]:
+        name = re.sub("(?<!^)(?=[A-Z])", "-", server.__name__).lower()
+        defect = " ".join((server.__doc__ or "").split())
+        MUTANTS[name] = Mutant(name, defect, clauses, server, lifetime)
+        return server
+
+    return register

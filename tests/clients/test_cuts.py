@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 SIZE = 16 * MIB + 77
 CUTS = 22
+CHUNK = 256 * KIB
 ALL_KINDS = [FIN, RST, ANSWER]
 
 
@@ -70,6 +71,8 @@ def test_a_file_in_one_patch_arrives_through_twenty_cuts(
     with Proxy(*ports, cuts=cuts) as proxy, upload(proxy.url, file) as run:
         run.finish()
         assert proxy.cuts_made == CUTS
+        # What a reset threw away unread, once a cut.
+        assert proxy.forwarded - SIZE <= CUTS * 512 * KIB
         # A client that lost its upload would have made another one.
         assert len(run.urls) == 1
         assert_arrived(run.url, SIZE)
@@ -82,25 +85,25 @@ def _way(name: str, client: Callable[..., ClientRun], **options: Any) -> None:
     WAYS[name] = lambda url, file: client(url, file, **options)
 
 
-_way("tus-js-client, in chunks", tus_js, chunkSize=256 * KIB)
-_way("tus-js-client, in three parts", tus_js, parallelUploads=3, chunkSize=256 * KIB)
-_way("tus-js-client, PATCH as POST", tus_js, overridePatchMethod=True, chunkSize=256 * KIB)
+_way("tus-js-client, in chunks", tus_js, chunkSize=CHUNK)
+_way("tus-js-client, in three parts", tus_js, parallelUploads=3, chunkSize=CHUNK)
+_way("tus-js-client, PATCH as POST", tus_js, overridePatchMethod=True, chunkSize=CHUNK)
 _way(
     "tus-js-client, creation with data",
     tus_js,
     uploadDataDuringCreation=True,
-    chunkSize=256 * KIB,
+    chunkSize=CHUNK,
 )
 _way(
     "tus-js-client, deferred length",
     tus_js,
     stream=True,
     uploadLengthDeferred=True,
-    chunkSize=256 * KIB,
+    chunkSize=CHUNK,
 )
-_way("tuspy, in chunks", tuspy, chunk_size=256 * KIB)
-_way("tuspy, with checksums", tuspy, chunk_size=256 * KIB, upload_checksum=True)
-_way("tuspy-async, with checksums", tuspy, chunk_size=256 * KIB, upload_checksum=True,
+_way("tuspy, in chunks", tuspy, chunk_size=CHUNK)
+_way("tuspy, with checksums", tuspy, chunk_size=CHUNK, upload_checksum=True)
+_way("tuspy-async, with checksums", tuspy, chunk_size=CHUNK, upload_checksum=True,
      asynchronous=True)  # fmt: skip
 
 
@@ -114,4 +117,6 @@ def test_a_file_in_pieces_arrives_through_cuts_and_lost_answers(
     with Proxy(*ports, cuts=cuts) as proxy, way(proxy.url, file) as run:
         run.finish()
         assert proxy.cuts_made >= 20
+        # A chunk a cut, and the heads of all requests.
+        assert proxy.forwarded - SIZE <= CUTS * CHUNK + MIB // 4
         assert_arrived(run.url, SIZE)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
 from tests.support.java import need_java
-from tests.support.node import PACKAGES, ROOT, need_node
+from tests.support.node import PACKAGES, ROOT, give_up, need_node
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,6 +42,8 @@ class ClientRun:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            # A script starts programs of its own, which are to die with it.
+            start_new_session=True,
         )
         self._errors: list[str] = []
         self._readers = [
@@ -77,6 +82,11 @@ class ClientRun:
     def progress(self) -> int:
         """Give the bytes that the client believes to have sent."""
         return max((event["bytes"] for event in self.told("progress")), default=0)
+
+    @property
+    def errors(self) -> str:
+        """Give what it wrote to the standard error output."""
+        return "\n".join(self._errors)
 
     def told(self, name: str) -> list[dict[str, Any]]:
         """Give the events of a name."""
@@ -131,7 +141,8 @@ class ClientRun:
 
     def kill(self) -> None:
         """Kill it with SIGKILL, as an operating system kills an app. Does nothing twice."""
-        self._process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._join()
 
@@ -226,3 +237,21 @@ def tus_java(
     if storage is not None:
         words.append(f"storage={storage}")
     return ClientRun([*need_java(), endpoint, str(file), *words], environment)
+
+
+def curl(
+    endpoint: str,
+    file: Path,
+    *,
+    storage: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    body: Sequence[str] = ("-T", "-"),
+) -> ClientRun:
+    """Upload with a script around curl, which is given `body` for the body on its standard input.
+
+    With `storage` it resumes.
+    """
+    if shutil.which("curl") is None:
+        give_up("no curl found; remedy: apt-get install curl")
+    script = ["sh", str(DRIVERS / "upload.sh"), endpoint, str(file)]
+    return ClientRun([*script, "" if storage is None else str(storage), *body], environment)

@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 import time
 from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -72,12 +73,12 @@ class RunningProxy:
         host = "localhost" if program == "caddy" else "127.0.0.1"  # It goes by names alone.
         self.url = f"{scheme}://{host}:{self.port}/files/"
         """The creation URL."""
-        certificate = self.folder / "certificate.pem"
-        make_certificate(certificate)
+        self.certificate = self.folder / "certificate.pem"
+        make_certificate(self.certificate)
         for name, value in {
             "listen": f"{host}:{self.port}",
             "server": server,
-            "certificate": str(certificate),
+            "certificate": str(self.certificate),
         }.items():
             config = config.replace("{" + name + "}", value)
         folder = str(self.folder)
@@ -215,6 +216,7 @@ def make_certificate(path: Path, *, days: float = 30, name: str = "localhost") -
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(days=2))
         .not_valid_after(now + timedelta(days=days))
+        .add_extension(x509.SubjectAlternativeName(_names(name)), critical=False)
         .sign(key, hashes.SHA256())
     )
     secret = key.private_bytes(
@@ -223,6 +225,16 @@ def make_certificate(path: Path, *, days: float = 30, name: str = "localhost") -
         serialization.NoEncryption(),
     )
     path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM) + secret)
+
+
+def _names(name: str) -> list[x509.GeneralName]:
+    return [x509.DNSName(name), x509.IPAddress(IPv4Address("127.0.0.1"))]
+
+
+def trusting(certificate: Path) -> dict[str, str]:
+    """Give the variables by which Node, Python, curl and our Java program believe a certificate."""
+    names = ("NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE")
+    return dict.fromkeys(names, str(certificate))
 
 
 def _find(program: str) -> str | None:

@@ -67,7 +67,12 @@ class Proxy:
     """Listens on a port of its own from its making until `close`, in a thread of its own."""
 
     def __init__(
-        self, *ports: int, cuts: Sequence[Cut] = (), rate: int | None = None, path: str = "/files/"
+        self,
+        *ports: int,
+        cuts: Sequence[Cut] = (),
+        rate: int | None = None,
+        scheme: str = "http",
+        path: str = "/files/",
     ) -> None:
         """Forward to `ports` in turn, at most `rate` bytes a second upstream over all links."""
         self.ports = list(ports)
@@ -87,7 +92,7 @@ class Proxy:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=100)
         self._listener.setblocking(False)  # noqa: FBT003 - the socket module's own signature
         self.port = self._listener.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}{path}"
+        self.url = f"{scheme}://127.0.0.1:{self.port}{path}"
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()

@@ -274,7 +274,9 @@ def test_it_is_one_upload_for_all_processes_together(two: list[TusServer], uploa
     def create(tus: Signed) -> None:
         for _ in range(10):
             answer = tus.post({"Upload-Length": "5", **TYPED}, b"hello")
-            statuses.append(answer.status)
+            # A creation that a newer one overtakes tells how little of its body it took.
+            is_cut = answer.status == 201 and answer.get("Upload-Offset") == "0"
+            statuses.append(423 if is_cut else answer.status)
 
     threads = [threading.Thread(target=create, args=(tus,)) for tus in clients * 2]
     for thread in threads:

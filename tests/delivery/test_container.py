@@ -71,7 +71,7 @@ def test_the_image_serves_as_its_own_user_and_its_health_check_sees_it(installed
     assert not is_healthy()
     with subprocess.Popen([program], env=variables, user=user, group=user, cwd=data) as server:
         try:
-            assert eventually(is_healthy, within=15)
+            assert eventually(is_healthy, within=45)
             assert created(port) == 201
         finally:
             server.terminate()

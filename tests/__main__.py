@@ -21,6 +21,7 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 CLIENTS = ROOT / "tests" / "clients"
 NODE_FOLDER = ROOT / ".test" / "node"
+PAGE = ROOT / "tusserver" / "page"
 JAVA_FOLDER = ROOT / ".test" / "java"
 SYSTEM_PROGRAMS = {
     "redis-server": "redis-server",
@@ -37,6 +38,8 @@ SYSTEM_PROGRAMS = {
 """Programs that the tests run, and the packages of Debian and Ubuntu that hold them."""
 OLDEST_PYTHON = (3, 11)
 OLDEST_NODE = 18
+MOST_PROCESSES = 4
+"""Test files that run at the same time; several servers run for each."""
 
 
 def main(arguments: list[str]) -> int:
@@ -52,7 +55,14 @@ def main(arguments: list[str]) -> int:
         _say(sentence)
     if lacking and _in_ci():
         return _give_up("In CI nothing may be missing.")
-    return subprocess.call([str(PYTHON), "-m", "pytest", *arguments], cwd=ROOT)
+    command = [str(PYTHON), "-m", "pytest", *(arguments or _all_at_once())]
+    return subprocess.call(command, cwd=ROOT)
+
+
+def _all_at_once() -> list[str]:
+    """Give the arguments that run everything: files side by side, their tests in order."""
+    count = min(os.cpu_count() or 1, MOST_PROCESSES)
+    return [f"--numprocesses={count}", "--dist=loadfile"] if count > 1 else []
 
 
 class _MissingError(Exception):
@@ -63,9 +73,12 @@ class _MissingError(Exception):
 
 
 def _bring_python_packages() -> None:
-    wanted = _fingerprint(ROOT / "pyproject.toml") + f" {sys.version}"
+    # The installation builds the upload page.
+    sources = sorted(path for path in PAGE.rglob("*.*") if path.parent.name in {"page", "src"})
+    wanted = _fingerprint(ROOT / "pyproject.toml", *sources) + f" {sys.version}"
     stamp = VENV / "tests-stamp"
-    if PYTHON.exists() and stamp.exists() and stamp.read_text(encoding="utf-8") == wanted:
+    is_installed = stamp.exists() and stamp.read_text(encoding="utf-8") == wanted
+    if PYTHON.exists() and is_installed and not _name_missing_page():
         return
     _make_venv()
     _say("Installing Python packages into .venv ...")
@@ -75,6 +88,14 @@ def _bring_python_packages() -> None:
     groups = ["--group", "test", "--group", "lint"]
     _run([*pip, "--editable", ".", *groups], "the packages of pyproject.toml cannot be installed")
     stamp.write_text(wanted, encoding="utf-8")
+
+
+def _name_missing_page() -> list[str]:
+    if (PAGE / "built" / "index.html").exists():
+        return []
+    missing = PAGE / "built" / "missing.txt"
+    reason = missing.read_text(encoding="utf-8").strip() if missing.exists() else "not installed"
+    return [f"There is no upload page ({reason}): its tests are skipped. Remedy: reach npm"]
 
 
 def _make_venv() -> None:

@@ -7,6 +7,7 @@ import mimetypes
 import os
 import subprocess
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
     from tests.support.browser import Chromium
+    from tests.support.proxy import Proxy
 
 PAGES = Path(__file__).parent / "pages"
 AT_ONCE = [10] * 300
@@ -82,6 +84,14 @@ class Site:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+def wait_for_silence(proxy: Proxy) -> None:
+    """Wait until what systems have buffered is through."""
+    before = -1
+    while before != proxy.forwarded:
+        before = proxy.forwarded
+        time.sleep(0.25)
 
 
 class Tab:

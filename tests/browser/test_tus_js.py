@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.auth.credentials import token
-from tests.browser.site import Tab
+from tests.browser.site import Tab, wait_for_silence
 from tests.support.content import KIB, MIB, make_file
 from tests.support.proxy import Proxy, seeded_cuts
 from tests.support.raw import Tus
@@ -77,7 +77,7 @@ def test_a_paused_upload_goes_on_where_it_was(
         tus_tab.begin(proxy.url, **own)
         proxy.wait_until_forwarded(A_THIRD)
         tus_tab.do("pause")
-        _wait_for_silence(tus_tab, proxy)
+        wait_for_silence(proxy)
         assert proxy.forwarded < SIZE
         assert not tus_tab.told("success")
 
@@ -98,7 +98,7 @@ def test_a_page_loaded_again_finds_its_upload_by_the_fingerprint_of_the_file(
         tus_tab.begin(proxy.url, **own)
         proxy.wait_until_forwarded(A_THIRD)
         tus_tab.load()
-        _wait_for_silence(tus_tab, proxy)
+        wait_for_silence(proxy)
         assert proxy.forwarded < SIZE
 
         _resume(tus_tab, proxy, file, **own)
@@ -151,14 +151,6 @@ def _resume(tab: Tab, proxy: Proxy, file: Path, **own: Any) -> None:
     assert tab.statuses("POST") == ([201] if own else [])
     assert own or tab.url == found[0]
     tab.assert_arrived(tab.url, SIZE)
-
-
-def _wait_for_silence(tab: Tab, proxy: Proxy) -> None:
-    """Wait until what systems have buffered is through."""
-    before = -1
-    while before != proxy.forwarded:
-        before = proxy.forwarded
-        tab.page.wait_for_timeout(250)
 
 
 def _is_stored(profile: Path) -> bool:

@@ -7,6 +7,10 @@ function say(event, data = {}) {
   events.push({ event, ...data })
 }
 
+function forget() {
+  events.length = 0
+}
+
 function sayProgress(bytes) {
   sent = Math.max(sent, bytes)
 }

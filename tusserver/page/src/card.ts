@@ -156,7 +156,9 @@ export class Card {
     this.#cancel.hidden = isOver
     this.#clear.hidden = !isOver
     name(this.#cancel, state === 'failed' ? 'Remove' : 'Cancel', about)
-    if (hadFocus && (document.activeElement as HTMLElement | null)?.hidden) {
+    // A button that is hidden loses the focus, at once or a little later.
+    const focused = document.activeElement as HTMLElement | null
+    if (hadFocus && (focused?.hidden || !this.element.contains(focused))) {
       this.element.querySelector<HTMLElement>('.actions :not([hidden])')?.focus()
     }
   }

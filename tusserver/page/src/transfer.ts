@@ -30,6 +30,7 @@ export interface House {
   digests: Digests
 }
 
+const STRANGER = 'This server takes uploads only from those it knows: enter your token above.'
 const JOIN_PAUSES = [0.5, 1, 2, 4, 8, 15, 30]
 const DELETE_PAUSES = [500, 1000, 3000]
 
@@ -257,7 +258,7 @@ export class Transfer {
     this.#stop()
     const { settings } = this.house
     if (what.status === 401) {
-      this.problem = explain(what, settings)
+      this.problem = this.house.access.isGiven ? explain(what, settings) : STRANGER
       this.#set('blocked')
       return
     }

@@ -1,8 +1,8 @@
 """Which test proves which row of the requirement table.
 
-`clauses.toml` lists the rows; tests name them with `@pytest.mark.clause("CORE-PATCH-06")`.
-The markers are read from the sources, nothing is imported. `python -m tests.support.clauses`
-writes docs/requirements.md.
+`conformance/clauses.toml` lists the rows; tests name them with
+`@pytest.mark.clause("CORE-PATCH-06")`. The markers are read from the sources, nothing is
+imported. `python -m tests.support.clauses` writes docs/requirements.md.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ LEVELS = {
 _INTRODUCTION = """\
 # Requirements and the tests that prove them
 
-Made by `python -m tests.support.clauses` from `tests/support/clauses.toml` and the
+Made by `python -m tests.support.clauses` from `conformance/clauses.toml` and the
 `clause` markers of the tests; do not edit. Levels: MUST, SHOULD and MAY are the
 specification's own (tus 1.0.0), HTTP is RFC 9110 or 9112, clients is what programs in use
 rely on, policy is what we decided where nothing else does.
@@ -48,6 +48,7 @@ class Clause:
 
     clause_id: str
     level: str
+    section: str
     text: str
     decided: str = ""
 
@@ -68,7 +69,7 @@ class Mark:
 
 def clauses() -> dict[str, Clause]:
     """Read the rows, in their order."""
-    with (Path(__file__).parent / "clauses.toml").open("rb") as file:
+    with (ROOT / "conformance" / "clauses.toml").open("rb") as file:
         rows = tomllib.load(file)
     return {name: Clause(clause_id=name, **row) for name, row in rows.items()}
 

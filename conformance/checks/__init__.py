@@ -1,0 +1,9 @@
+"""All checks, one module for each area; importing this package registers them."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")

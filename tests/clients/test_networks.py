@@ -5,8 +5,6 @@ Directly, and behind the real nginx and HAProxy with the files of the deployment
 
 from __future__ import annotations
 
-from contextlib import ExitStack
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,19 +12,16 @@ import pytest
 
 from tests.support.clients import curl, tus_java, tus_js, tuspy
 from tests.support.content import KIB, MIB, assert_arrived, make_file
-from tests.support.proxies import RunningProxy, documented, need_proxy, trusting
-from tests.support.proxy import ANSWER, FIN, RST, Proxy, seeded_cuts
+from tests.support.proxy import ANSWER, FIN, RST, seeded_cuts
 from tests.support.raw import Tus
-from tests.support.redis_fixture import need_redis_server
-from tests.support.redis_server import RedisServer
-from tests.support.server import TusServer
-from tests.support.watching import watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.support.clients import ClientRun
+    from tests.support.proxy import Proxy
+    from tests.support.ways import Way
 
 SIZE = 8 * MIB + 77
 RATE = 6 * MIB
@@ -35,11 +30,6 @@ CUTS = 5
 SOON = 1.5
 """Seconds in which a client goes on whose connection was lost."""
 
-WAYS = {
-    "directly": (None, "local"),
-    "behind nginx": ("nginx", "local"),
-    "behind HAProxy, with Redis": ("haproxy", "redis"),
-}
 CLIENTS: dict[str, Callable[..., ClientRun]] = {
     "tus-js-client": partial(tus_js, resume=True),
     "tus-js-client, in chunks by POST": partial(
@@ -52,52 +42,6 @@ CLIENTS: dict[str, Callable[..., ClientRun]] = {
     "tus-java-client": tus_java,
     "curl": curl,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Way:
-    """A server, what stands in front of it, and what clients need to believe that."""
-
-    server: TusServer
-    port: int
-    scheme: str = "http"
-    environment: dict[str, str] = field(default_factory=dict)
-
-    def network(self, **options: Any) -> Proxy:
-        """Make the bad network that ends where the clients should go."""
-        return Proxy(self.port, scheme=self.scheme, **options)
-
-    def direct(self, url: str) -> str:
-        """Give the URL of an upload at the server itself."""
-        return self.server.url + url.rpartition("/")[2]
-
-
-@pytest.fixture(scope="module", params=WAYS.values(), ids=WAYS)
-def module_way(request: pytest.FixtureRequest) -> Iterator[Way]:
-    """Start what stands between client and disk, for all tests."""
-    program, state = request.param
-    with ExitStack() as stack:
-        if state == "redis":
-            need_redis_server()
-            state = stack.enter_context(RedisServer()).url
-        server = stack.enter_context(TusServer("--trusted-proxies", "127.0.0.1", state=state))
-        if program is None:
-            yield Way(server, server.port)
-        else:
-            need_proxy(program)
-            address = f"127.0.0.1:{server.port}"
-            front = stack.enter_context(
-                RunningProxy(program, documented(program), server=address, tls=True)
-            )
-            yield Way(server, front.port, "https", trusting(front.certificate))
-        server.check_log()
-
-
-@pytest.fixture
-def way(request: pytest.FixtureRequest, module_way: Way) -> Way:
-    """The same, with the server's log shown if the test fails."""
-    watch(request, module_way.server)
-    return module_way
 
 
 FEATURES: dict[str, dict[str, Any]] = {

@@ -57,9 +57,9 @@ class Page {
     if (maxSize !== null) texts.push(`Files up to ${size(maxSize)}.`)
     if (types.length > 0) texts.push(`Kinds: ${types.join(', ')}.`)
     if (endings.length > 0) texts.push(`Names ending in ${endings.map((one) => `.${one}`).join(', ')}.`)
-    texts.push('An upload that is cut off goes on where it was')
-    if (keptFor !== null) texts.push(`within ${duration(keptFor)}`)
-    setText(at('#limits'), `${texts.join(' ')}.`)
+    const time = keptFor === null ? 'later' : `within ${duration(keptFor)}`
+    texts.push(`What is cut off can go on ${time}.`)
+    setText(at('#limits'), texts.join(' '))
     const hints = types.length > 0 ? types : endings.map((one) => `.${one}`)
     at<HTMLInputElement>('#files').accept = hints.join(',')
   }

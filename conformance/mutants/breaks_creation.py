@@ -1,17 +1,20 @@
 """Mutants of creation, metadata, deferred length and creation with upload."""
 
 # The docstring of a class tells what its overriding steps do wrong.
-# ruff: noqa: D102, ARG002, PLR2004
+# ruff: noqa: D102, ARG002
 
 from __future__ import annotations
 
 import contextlib
+from typing import TYPE_CHECKING
 
 from conformance.mutants.exchange import Refusal, Request, Response
 from conformance.mutants.grammar import read_metadata
 from conformance.mutants.register import mutant
 from conformance.mutants.server import TinyTus
-from conformance.mutants.state import Upload
+
+if TYPE_CHECKING:
+    from conformance.mutants.state import Upload
 
 
 @mutant("CRE-03")

@@ -1,0 +1,93 @@
+"""The suite is right about a correct server, and notices every defect of the broken ones."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conformance.clauses import read_clauses
+from conformance.mutants import MUTANTS, TinyTus
+from conformance.mutants.verify import catch, examine
+from conformance.runner import ERROR, FAIL, Run
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def _complaints(found: Run) -> list[str]:
+    return [
+        f"{result.check} ({', '.join(result.clauses)}): {result.text}"
+        for result in found.results
+        if result.outcome in {FAIL, ERROR}
+    ]
+
+
+@pytest.mark.timeout(90)
+def test_the_correct_tiny_server_passes_the_whole_suite() -> None:
+    found = examine(TinyTus())
+    assert _complaints(found) == []
+    assert len(found.results) > 100
+
+
+@pytest.mark.timeout(60)
+def test_the_correct_tiny_server_lets_uploads_expire_as_it_says() -> None:
+    assert _complaints(examine(TinyTus(lifetime=2.0), "EXP")) == []
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_broken_server_is_caught(name: str) -> None:
+    mutant = MUTANTS[name]
+    caught = catch(mutant, whole=False)
+    assert caught.by, (
+        f"no check of {', '.join(mutant.clauses)} fails on {name}: {mutant.defect}"
+        f" What fails besides: {', '.join(caught.besides) or 'nothing'}."
+    )
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_mutant_says_what_is_wrong_with_it_and_which_clauses_see_it(name: str) -> None:
+    mutant = MUTANTS[name]
+    assert mutant.defect.endswith(".")
+    assert mutant.clauses
+    assert set(mutant.clauses) <= set(read_clauses())
+
+
+def test_the_command_lists_the_mutants_and_refuses_unknown_names() -> None:
+    command = [sys.executable, "-m", "conformance.mutants"]
+    listed = subprocess.run(
+        [*command, "--list"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert [line.split()[0] for line in listed.stdout.splitlines()] == list(MUTANTS)
+    refused = subprocess.run(
+        [*command, "no-such-mutant"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert refused.returncode == 2
+    assert "no-such-mutant" in refused.stdout
+
+
+@pytest.mark.timeout(60)
+def test_verifying_prints_which_check_caught_which_mutant() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "conformance.mutants", "head-may-be-cached", "--verify"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith("head-may-be-cached ")
+    assert "head." in done.stdout
+    assert "1 of 1 mutants" in done.stdout
+
+
+def test_a_mutant_can_be_started_by_its_name() -> None:
+    command = [sys.executable, "-m", "conformance.mutants", "head-may-be-cached", "--port", "0"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        process.terminate()
+    assert line.startswith("http://127.0.0.1:")
+    assert line.strip().endswith("instead of no-store.")

@@ -251,7 +251,12 @@ def curl(
 
     With `storage` it resumes.
     """
-    if shutil.which("curl") is None:
-        give_up("no curl found; remedy: apt-get install curl")
+    need_curl()
     script = ["sh", str(DRIVERS / "upload.sh"), endpoint, str(file)]
     return ClientRun([*script, "" if storage is None else str(storage), *body], environment)
+
+
+def need_curl() -> None:
+    """Skip the test where there is no curl."""
+    if shutil.which("curl") is None:
+        give_up("no curl found; remedy: apt-get install curl")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import expect
 
+from tests.page.cutting import CuttingProxy
 from tests.page.visit import Visit, creations, page_of
 from tests.support.content import MIB
 from tests.support.proxies import RunningProxy, need_proxy
@@ -144,6 +145,19 @@ def test_a_proxy_that_refuses_large_bodies_gets_small_ones(make_server, visit, a
         refusals = [one for one in seen.browser.errors if "413" in one]
         assert 1 <= len(refusals) <= 3
         seen.assert_clean()
+
+
+def test_a_proxy_that_hangs_up_on_large_bodies_gets_small_ones(make_server, visit, a_file):
+    server = make_server()
+    with CuttingProxy(server.port, most=5 * MIB) as proxy:
+        seen = visit(server, proxy.url)
+        seen.choose(a_file("cut.bin", 9 * MIB))
+        seen.assert_arrived("cut.bin", 9 * MIB)
+    # The page asks where it is after each of two failures; the browser sends by itself again, too.
+    assert server.log.count("HEAD /files/") == 2
+    assert creations(server) == 1
+    sizes = [int(size) for size in re.findall("PATCH .* received=([0-9]+)", server.log)]
+    assert sizes == [4 * MIB, 4 * MIB, MIB]
 
 
 def test_a_proxy_that_refuses_everything_is_named(make_server, visit, a_file):

@@ -6,7 +6,6 @@ import time
 from typing import TYPE_CHECKING
 
 from conformance.check import NotApplicable, check, expect, expect_field, expect_status
-
 from conformance.evidence import unknown
 
 if TYPE_CHECKING:

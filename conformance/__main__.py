@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from conformance.clauses import PROFILES, choose, read_clauses
 from conformance.report import Console
+from conformance.report_html import as_html
+from conformance.report_json import as_json
 from conformance.runner import chosen_checks, run
 from conformance.target import Settings, Target
 from conformance.wire import WireError
@@ -92,6 +94,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"conformance: no requirement begins with {options.only}", file=sys.stderr)
         return UNUSABLE
     console.finish(found)
+    try:
+        if options.json is not None:
+            options.json.write_text(as_json(found), encoding="utf-8")
+        if options.html is not None:
+            options.html.write_text(as_html(found), encoding="utf-8")
+    except OSError as error:
+        print(f"conformance: {error}", file=sys.stderr)
+        return UNUSABLE
     return 1 if found.violations else 0
 
 

@@ -128,8 +128,8 @@ def expect_content(tus: Target, url: str, data: bytes) -> None:
             i for i, (ours, theirs) in enumerate(zip(data, content, strict=True)) if ours != theirs
         )
         raise Violation(
-            f"expected the bytes that were sent: at {at} there should be {data[at : at + 8].hex()}, "
-            f"there is {content[at : at + 8].hex()}"
+            f"expected the bytes that were sent: {data[at : at + 8].hex()} at {at}, "
+            f"got {content[at : at + 8].hex()}"
         )
 
 

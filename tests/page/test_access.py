@@ -50,6 +50,7 @@ def test_a_link_to_the_page_gives_the_right_to_one_upload(make_server, visit, a_
     grant = signed.partition("grant=")[2]
     seen = visit(server, f"{server.url.removesuffix('files/')}#grant={grant}")
     assert grant not in seen.page.evaluate(_STORED)
+    expect(seen.page.get_by_text("Uploads go to whoever gave you the link.")).to_be_visible()
     seen.choose(a_file("gift.bin", MIB))
     seen.assert_arrived("gift.bin", MIB)
     assert grant not in seen.page.evaluate(_STORED)

@@ -55,23 +55,31 @@ class PageHook(BuildHookInterface):  # type: ignore[type-arg]
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002
         """Make the page, or leave word why there is none."""
         page = Path(self.root) / PAGE
+        self._workshop = tempfile.TemporaryDirectory(prefix="tusserver-page-")
         if is_up_to_date(page):
             return
-        with tempfile.TemporaryDirectory(prefix="tusserver-page-") as name:
-            workshop = Path(name)
-            made = workshop / BUILT
+        workshop = Path(self._workshop.name)
+        made = workshop / BUILT
+        made.mkdir()
+        try:
+            make_page(page, workshop, made)
+        except NotBuilt as reason:
+            shutil.rmtree(made)
             made.mkdir()
-            try:
-                make_page(page, workshop, made)
-            except NotBuilt as reason:
-                shutil.rmtree(made)
-                made.mkdir()
-                (made / MISSING).write_text(f"{reason}\n", encoding="utf-8")
-                self.app.display_warning(f"No upload page: {reason}")
-            else:
-                (made / STAMP).write_text(fingerprint(page), encoding="utf-8")
-            shutil.rmtree(page / BUILT, ignore_errors=True)
+            (made / MISSING).write_text(f"{reason}\n", encoding="utf-8")
+            self.app.display_warning(f"No upload page: {reason}")
+        else:
+            (made / STAMP).write_text(fingerprint(page), encoding="utf-8")
+        shutil.rmtree(page / BUILT, ignore_errors=True)
+        try:
             shutil.copytree(made, page / BUILT)
+        except OSError:
+            # A tree that may only be read: then it is made each time.
+            build_data["force_include"][str(made)] = (PAGE / BUILT).as_posix()
+
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:  # noqa: ARG002
+        """Tidy up, when the files have been collected."""
+        self._workshop.cleanup()
 
 
 def is_up_to_date(page: Path) -> bool:

@@ -31,6 +31,11 @@ export class Access {
     return this.#token !== '' || this.#grant !== ''
   }
 
+  /** The right to upload came with the link to this page: somebody else gave it. */
+  get isLent(): boolean {
+    return this.#grant !== ''
+  }
+
   get usesToken(): boolean {
     return this.#token !== ''
   }

@@ -198,6 +198,9 @@ class Page {
   #showAccess(): void {
     at('#access-form').hidden = this.#access.isGiven
     at('#access-given').hidden = !this.#access.isGiven
+    const lent = 'Uploads go to whoever gave you the link.'
+    const own = 'What you entered is used for uploads.'
+    setText(at('#access-given p'), this.#access.isLent ? lent : own)
   }
 
   #askAccess(): void {

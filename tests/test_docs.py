@@ -10,7 +10,8 @@ import pytest
 
 from tests.support.docs import ROOT, SETTINGS, error_types, render_settings, table_rows
 from tusserver.cli import COMMANDS
-from tusserver.config import Settings, flag_of, flag_parser, known_variables
+from tusserver.commands.command import ClientCommand
+from tusserver.config import Settings, flag_of, flag_parser, known_variables, own_parser
 from tusserver.protocol.tus1 import STATUS
 from tusserver.values import EXTENSIONS
 
@@ -67,7 +68,7 @@ def test_every_flag_and_variable_that_is_mentioned_exists(page):
     text = page.read_text(encoding="utf-8")
     known = {"--help", "--version", "--write"}
     for command in COMMANDS.values():
-        parser = flag_parser()
+        parser = own_parser() if isinstance(command, ClientCommand) else flag_parser()
         command.declare(parser)
         known |= set(parser._option_string_actions)
     # Flags of other programs, in their own command lines.

@@ -39,6 +39,7 @@ FLOORS = {
     "compose": 5,
     "page": 5,
     "process": 5,
+    "uploader": 5,
     "web": 5,
     "__main__": 7,
     "cli": 7,

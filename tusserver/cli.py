@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from tusserver.commands.adopt import ADOPT
 from tusserver.commands.check import CHECK
+from tusserver.commands.command import ClientCommand
 from tusserver.commands.events import EVENTS, RESEND
 from tusserver.commands.list import LIST
 from tusserver.commands.remove import REMOVE
@@ -22,7 +23,15 @@ from tusserver.commands.settings import SETTINGS
 from tusserver.commands.show import SHOW
 from tusserver.commands.sign import SIGN
 from tusserver.commands.sweep import SWEEP
-from tusserver.config import Settings, flag_of, flag_parser, load_command
+from tusserver.commands.upload import UPLOAD
+from tusserver.config import (
+    Settings,
+    flag_of,
+    flag_parser,
+    load_arguments,
+    load_command,
+    own_parser,
+)
 from tusserver.errors import ConfigError, StateUnavailable, TusError
 from tusserver.logs import start_logging
 
@@ -32,10 +41,11 @@ if TYPE_CHECKING:
 
     from tusserver.commands.command import Command
 
-COMMANDS = {
+COMMANDS: dict[str, Command | ClientCommand] = {
     command.name: command
     for command in (
         SERVE,
+        UPLOAD,
         ADOPT,
         CHECK,
         SETTINGS,
@@ -76,6 +86,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     start_logging()
     try:
         command = take_command(words)
+        if isinstance(command, ClientCommand):
+            return command.run(load_arguments(words, command.declare))
         settings, arguments = load_command(words, os.environ, declare=command.declare)
     except ConfigError as error:
         return complain(_line(error), status=WRONG_SETTING)
@@ -85,8 +97,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _help(words: list[str]) -> None:
     """Print the help of the program, or of the command that the first word names."""
-    parser = flag_parser()
     named = COMMANDS.get(words[0]) if words else None
+    parser = own_parser() if isinstance(named, ClientCommand) else flag_parser()
     if named is not None:
         named.declare(parser)
         parser.usage = f"tusserver {named.name} [ARGUMENTS] [--FLAG VALUE ...]\n\n{named.summary}"
@@ -106,7 +118,7 @@ def installed_version() -> str:
         return "(run from its source, not installed)"
 
 
-def take_command(words: list[str]) -> Command:
+def take_command(words: list[str]) -> Command | ClientCommand:
     """Take the command off the front of the arguments. Raises: ConfigError."""
     if not words or words[0].startswith("-"):
         return SERVE

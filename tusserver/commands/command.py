@@ -30,3 +30,18 @@ class Command:
     run: Callable[[Settings, argparse.Namespace], int]
     declare: Callable[[argparse.ArgumentParser], object] = _nothing
     """Adds arguments of its own beside the flags of the settings, which every command takes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientCommand:
+    """One word after `tusserver` that needs no server, and so none of its settings.
+
+    It takes its own arguments only; no flag, variable or file of the settings is read for it.
+    """
+
+    name: str
+    summary: str
+    """What `--help` says of it, in one line."""
+    run: Callable[[argparse.Namespace], int]
+    """Gives the exit status; it may raise ConfigError (status 2) and nothing else."""
+    declare: Callable[[argparse.ArgumentParser], object]

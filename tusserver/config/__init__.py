@@ -8,8 +8,10 @@ from tusserver.config.layers import (
     flag_of,
     flag_parser,
     known_variables,
+    load_arguments,
     load_command,
     load_settings,
+    own_parser,
     variable_of,
 )
 from tusserver.config.schema import GROUPS, Settings
@@ -26,9 +28,11 @@ __all__ = [
     "hidden",
     "is_secret",
     "known_variables",
+    "load_arguments",
     "load_command",
     "load_settings",
     "metavar_of",
+    "own_parser",
     "text_of",
     "variable_of",
 ]

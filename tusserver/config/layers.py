@@ -39,6 +39,10 @@ OTHER_VARIABLES = {
         "A file that names the present life of the machine, read once at start; for places "
         "where `/proc/sys/kernel/random/boot_id` cannot be read or does not tell."
     ),
+    "TUSSERVER_UPLOAD_TOKEN": (
+        "The bearer token that `tusserver upload` sends ([uploading](upload.md))."
+    ),
+    "TUSSERVER_UPLOAD_TOKEN_FILE": "A file that holds this token.",
 }
 """Environment variables that are not settings, and what they are for."""
 
@@ -96,15 +100,20 @@ def known_variables() -> list[str]:
     return [*map(variable_of, (*Settings.model_fields, *SECRET_FILES)), *OTHER_VARIABLES]
 
 
-def flag_parser() -> argparse.ArgumentParser:
-    """Build the parser of the flags from the schema; it leaves every value as text."""
-    parser = _Parser(
+def own_parser() -> argparse.ArgumentParser:
+    """Build a parser without flags that raises ConfigError rather than end the program."""
+    return _Parser(
         prog="tusserver",
         add_help=False,
         allow_abbrev=False,
         exit_on_error=False,
         argument_default=argparse.SUPPRESS,
     )
+
+
+def flag_parser() -> argparse.ArgumentParser:
+    """Build the parser of the flags from the schema; it leaves every value as text."""
+    parser = own_parser()
     text = "A TOML file of settings; flags and variables win over it (default: none)"
     parser.add_argument(flag_of(CONFIG), dest=CONFIG, metavar="FILE", help=text)
     for name, field in Settings.model_fields.items():
@@ -152,6 +161,22 @@ def load_command(
         return Settings(**values), own
     except ConfigError as error:
         raise _as_given(error, own.origins.get(error.key), layers) from None
+
+
+def load_arguments(
+    argv: Sequence[str], declare: Callable[[argparse.ArgumentParser], object]
+) -> argparse.Namespace:
+    """Read the arguments of a command that takes no settings. Raises: ConfigError."""
+    parser = own_parser()
+    declare(parser)
+    try:
+        # Files and flags may stand in any order.
+        found, unknown = parser.parse_known_intermixed_args(list(argv))
+    except argparse.ArgumentError as error:
+        raise ConfigError(error.argument_name or "flags", "", error.message) from None
+    if unknown:  # Its value is not repeated: it may be a secret.
+        raise ConfigError(unknown[0].partition("=")[0], "", "there is no such flag")
+    return found
 
 
 def _variables(environ: Mapping[str, str]) -> dict[str, object]:

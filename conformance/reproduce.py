@@ -105,6 +105,7 @@ def _curl(exchange: Exchange, known: dict[str, str]) -> str | None:
     if not target.startswith("/") or length != str(size) or _is_odd(fields):
         return None
     arguments = ["-si", "--path-as-is"]
+    arguments += ["-k", "--http1.1"] if exchange.is_tls else []
     arguments += ["-I"] if method == "HEAD" else ["-X", method]
     for name, value in fields:
         if name.lower() not in _PLAIN:

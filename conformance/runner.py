@@ -151,6 +151,7 @@ def run_check(one: Check, target: Target) -> Result:
         outcome, text = FAIL, f"expected a response: {error}"
     except Exception:  # noqa: BLE001 - a fault of the suite must not end the run
         outcome, text = ERROR, traceback.format_exc(limit=-3)
+    _hide(own)
     culprit = _culprit(own.exchanges, response) if outcome in {FAIL, ERROR} else None
     exchanges = own.exchanges if culprit is not None else []
     seconds = time.monotonic() - begun
@@ -176,6 +177,13 @@ def _result(
         culprit=culprit,
         seconds=seconds,
     )
+
+
+def _hide(target: Target) -> None:
+    """Take the values of the run's own fields, credentials mostly, out of the record."""
+    for exchange in target.exchanges:
+        for value in filter(None, target.settings.headers.values()):
+            exchange.sent = exchange.sent.replace(value.encode("utf-8"), b"(hidden)")
 
 
 def _culprit(exchanges: list[Exchange], response: object) -> Exchange | None:

@@ -20,10 +20,10 @@ _COLOURS = {PASS: "32", FAIL: "31;1", ERROR: "35;1"}
 class Console:
     """Writes a run for a person."""
 
-    def __init__(self, out: TextIO = sys.stdout) -> None:
-        """Write to `out`, in colours where that is a terminal."""
-        self._out = out
-        self._in_colour = out.isatty()
+    def __init__(self, out: TextIO | None = None) -> None:
+        """Write to `out` (standard output if None), in colours where that is a terminal."""
+        self._out = out or sys.stdout
+        self._in_colour = self._out.isatty()
 
     def _paint(self, text: str, outcome: str) -> str:
         colour = _COLOURS.get(outcome, "2")

@@ -15,6 +15,8 @@ _SHOWN = 400
 _STEPS = 12
 _PLAIN = frozenset({"host", "content-length"})
 _LONG = 64
+_HEX = 32
+_IDLE = (b"HEAD ", b"OPTIONS ", b"GET ")
 
 
 def show_sent(exchange: Exchange) -> list[str]:
@@ -39,17 +41,23 @@ def _response(response: Response) -> list[str]:
 
 
 def _cut(data: bytes, total: int) -> list[str]:
-    text = data.decode("utf-8", "backslashreplace")
-    head, blank, body = text.partition("\r\n\r\n")
+    head, blank, body = data.partition(b"\r\n\r\n")
     if not blank:
-        head, body = "", text
-    shown = "".join(char if char.isprintable() or char in "\r\n" else "." for char in body[:_SHOWN])
-    lines = [*head.split("\r\n"), ""] if blank else []
-    lines += shown.split("\r\n") if shown else []
-    while lines and not lines[-1]:
-        lines.pop()
-    left = total - len(data) + max(len(body) - _SHOWN, 0)
-    return [*lines, f"... and {left} bytes more"] if left > 0 else lines
+        head, body = b"", data
+    lines = head.decode("utf-8", "backslashreplace").split("\r\n") if blank else []
+    length = total - len(data) + len(body)
+    if body:
+        lines += ["", *_shown(body, length)] if blank else _shown(body, length)
+    return lines
+
+
+def _shown(body: bytes, length: int) -> list[str]:
+    text = body[:_SHOWN].decode("utf-8", "replace")
+    if not all(char.isprintable() or char in "\r\n\t" for char in text):
+        more = " ..." if length > _HEX else ""
+        return [f"({length} bytes, in hexadecimal: {body[:_HEX].hex(' ')}{more})"]
+    lines = text.rstrip("\r\n").splitlines()
+    return [*lines, f"({length} bytes, of which these are the first)"] if length > _SHOWN else lines
 
 
 def one_line(exchanges: list[Exchange], culprit: Exchange) -> str:
@@ -59,26 +67,39 @@ def one_line(exchanges: list[Exchange], culprit: Exchange) -> str:
     """
     upto = exchanges[: exchanges.index(culprit)] if culprit in exchanges else []
     known: dict[str, str] = {}
-    steps = [_step(exchange, known) for exchange in upto[-_STEPS:]]
-    return "; ".join([*(step for step in steps if step), _command(culprit, known)])
+    steps = [_step(exchange, known) for exchange in _needed(upto, culprit)]
+    return "; ".join([*steps, _command(culprit, known)])
+
+
+def _needed(exchanges: list[Exchange], culprit: Exchange) -> list[Exchange]:
+    """Choose the last requests that change something, and the creations of what they name."""
+    changing = [one for one in exchanges if not one.sent.startswith(_IDLE)]
+    needed: list[Exchange] = []
+    rest = _STEPS
+    for exchange in reversed(changing):
+        path = _created(exchange)
+        if path is None:
+            rest -= 1
+        names = any(path.encode() in one.sent for one in [culprit, *needed]) if path else rest >= 0
+        if names:
+            needed.insert(0, exchange)
+    return needed
+
+
+def _created(exchange: Exchange) -> str | None:
+    """Give the path of the upload that a request created."""
+    location = exchange.response.get("Location") if exchange.response is not None else None
+    return None if location is None else urlsplit(urljoin(_origin(exchange), location)).path
 
 
 def _step(exchange: Exchange, known: dict[str, str]) -> str:
-    if exchange.sent[:5] in {b"HEAD ", b"OPTIO"}:
-        return ""  # changes nothing
-    response = exchange.response
-    location = response.get("Location") if response is not None else None
-    if location is None:
-        return f"{_command(exchange, known)} >/dev/null 2>&1"
-    name = f"U{len(known) + 1}"
-    command = _command(exchange, known)
-    line = f"{name}=$({command} | sed -n 's/^[Ll]ocation: *//p' | tr -d '\\r')"
-    known[location] = name
-    origin = _origin(exchange)
-    path = urlsplit(urljoin(origin, location)).path
-    known.setdefault(path, name)
-    prefix = "" if "//" in location else origin
-    return f'{line}; {name}="{prefix}${name}"'
+    command, path = _command(exchange, known), _created(exchange)
+    if path is None:
+        return f"{command} >/dev/null 2>&1"
+    location = (exchange.response.get("Location") or "") if exchange.response is not None else ""
+    name = known[path] = f"U{len(known) + 1}"
+    absolute = "" if "//" in location else f'; {name}="{_origin(exchange)}${name}"'
+    return f"{name}=$({command} | sed -n 's/^[Ll]ocation: *//p' | tr -d '\\r'){absolute}"
 
 
 def _origin(exchange: Exchange) -> str:
@@ -112,7 +133,7 @@ def _curl(exchange: Exchange, known: dict[str, str]) -> str | None:
             arguments += ["-H", f"{name}: {value}" if value else f"{name};"]
     if not any(name.lower() == "content-type" for name, _ in fields) and size:
         arguments += ["-H", "Content-Type:"]
-    line = f"curl {shlex.join(arguments)}"
+    line = f"curl {_insert(shlex.join(arguments), known, _origin(exchange))}"
     source, data = _body(body, size)
     if data is None and any(name.lower() == "content-length" for name, _ in fields):
         line += " --data-binary ''" + (
@@ -121,6 +142,14 @@ def _curl(exchange: Exchange, known: dict[str, str]) -> str | None:
     elif data is not None:
         line += f" --data-binary {data}"
     return f"{source}{line} {_address(exchange, target, known)}"
+
+
+def _insert(quoted: str, known: dict[str, str], origin: str) -> str:
+    """Put the variables of uploads in the place of their paths inside of quoted words."""
+    for path, name in known.items():
+        for url in (origin + path, path):
+            quoted = quoted.replace(url, f"""'"${name}"'""")
+    return quoted
 
 
 def _names(fields: list[tuple[str, str]]) -> set[str]:
@@ -159,12 +188,14 @@ def _netcat(exchange: Exchange, known: dict[str, str]) -> str:
         if exchange.is_tls
         else f"nc -w 5 {exchange.host} {exchange.port}"
     )
-    text = _quoted(exchange.sent)
-    for location, name in known.items():
-        if location.startswith("/"):
-            text = text.replace(location, f"""'"$(echo "${name}" | sed 's|^[a-z]*://[^/]*||')"'""")
-    rest = exchange.sent_total - len(exchange.sent)
-    more = f"; head -c {rest} /dev/zero" if rest else ""
+    head, blank, body = exchange.sent.partition(b"\r\n\r\n")
+    size = exchange.sent_total - len(head) - len(blank)
+    is_long = size > 4 * _LONG and body[:16] == bytes(16)
+    is_long = is_long or exchange.sent_total > len(exchange.sent)
+    text = _quoted(head + blank if is_long else exchange.sent)
+    for path, name in known.items():
+        text = text.replace(path, f"""'"$(echo "${name}" | sed 's|^[a-z]*://[^/]*||')"'""")
+    more = f"; head -c {size} /dev/zero" if is_long else ""
     sent = f"(printf {text}{more}; sleep 2)"
     return f"{sent} | {tool}"
 

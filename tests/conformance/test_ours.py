@@ -74,9 +74,9 @@ def test_ours_gives_up_bodies_that_stall_and_uploads_that_expire(
 def test_credentials_of_a_run_are_not_in_its_report(make_server: Callable[..., TusServer]) -> None:
     server = make_server()
     url = server.url.replace("/files/", "/nothing/")
-    token = "Bearer letmein"
+    value = "Bearer letmein"
     found = run(
-        Target(url, Settings(headers={"Authorization": token})), only="CORE-HEAD-05,CORE-VER"
+        Target(url, Settings(headers={"Authorization": value})), only="CORE-HEAD-05,CORE-VER"
     )
     assert found.violations
     assert "Authorization: (hidden)" in as_json(found)

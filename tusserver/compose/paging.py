@@ -27,7 +27,7 @@ WHY = BUILT / "missing.txt"
 PARTS = 3
 """Parts that are sent at the same time: a browser opens six connections to a server."""
 REMEDY = (
-    "install the package again on a machine that reaches registry.npmjs.org, or switch the page "
+    "install the package again on a machine that reaches the npm registry, or switch the page "
     "off (--no-page)"
 )
 

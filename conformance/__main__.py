@@ -11,7 +11,7 @@ from conformance.clauses import PROFILES, choose, read_clauses
 from conformance.report import Console
 from conformance.report_html import as_html
 from conformance.report_json import as_json
-from conformance.runner import chosen_checks, run
+from conformance.runner import ERROR, chosen_checks, run
 from conformance.target import Settings, Target
 from conformance.wire import WireError
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 UNUSABLE = 2
-"""Exit status: the suite could not run."""
+"""Exit status: the suite could not run, or stumbled itself."""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -102,7 +102,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"conformance: {error}", file=sys.stderr)
         return UNUSABLE
-    return 1 if found.violations else 0
+    if found.violations:
+        return 1
+    return UNUSABLE if any(one.outcome == ERROR for one in found.results) else 0
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
@@ -168,3 +169,15 @@ def test_the_suite_runs_under_pytest_as_well(make_server: Callable[..., TusServe
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 passed, 1 skipped" in done.stdout
+
+
+def test_the_suite_needs_nothing_but_the_standard_library() -> None:
+    plug = {"conftest.py", "test_suite.py"}
+    for path in sorted((ROOT / "conformance").rglob("*.py")):
+        allowed = (
+            sys.stdlib_module_names | {"conformance"} | ({"pytest"} if path.name in plug else set())
+        )
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert {name.partition(".")[0] for name in names} <= allowed, path

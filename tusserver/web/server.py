@@ -28,6 +28,7 @@ from tusserver.errors import InternalError, RequestMalformed
 from tusserver.protocol.dialect import choose_dialect
 from tusserver.protocol.messages import Features, Head, Headers
 from tusserver.web.heads import TOO_SLOW, HeadTimer
+from tusserver.web.lingering import LINGERING_TIME, stop_hopeless
 from tusserver.web.stalls import Stalls
 from tusserver.web.trailers import Framing, Trailers
 
@@ -66,9 +67,6 @@ HEAD_TIMEOUT = 30.0
 
 SEND_TIMEOUT = 60.0
 """Seconds for which a client may read nothing of what it is sent."""
-
-LINGERING_TIME = 10.0
-"""Seconds for which a refused client may go on sending before the connection is closed."""
 
 # What aiohttp puts in the place of a message that its parser refused.
 _REFUSED_MESSAGE = getattr(web_protocol, "ERROR", None)
@@ -203,6 +201,9 @@ class TusConnection(web.RequestHandler):
             if self._content is not None and self._content.is_eof():
                 self._content = None
                 self.trailers = None
+            elif self._content is not None:
+                length, within = request.content_length, self._linger_for
+                stop_hopeless(self._content, length, within=within, stop=self.force_close)
 
     def handle_error(
         self,

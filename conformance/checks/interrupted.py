@@ -109,13 +109,13 @@ def of_two_appends_one_wins(tus: Target) -> None:
     lines = (tus.fork(), tus.fork())
 
     def send(own: Target, data: bytes) -> None:
-        with part_way(own, url, 0, data, sent=100_000) as connection:
-            start.wait(PASSING)
-            try:
+        try:
+            with part_way(own, url, 0, data, sent=100_000) as connection:
+                start.wait(PASSING)
                 connection.send(data[100_000:])
                 answers[data] = connection.read_response("PATCH", timeout=2 * PASSING)
-            except (WireError, OSError):
-                answers[data] = None  # ended by the server in favour of the other
+        except (WireError, OSError, threading.BrokenBarrierError):
+            answers[data] = None  # ended by the server in favour of the other
 
     threads = [
         threading.Thread(target=send, args=pair) for pair in zip(lines, (ours, theirs), strict=True)

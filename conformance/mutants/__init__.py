@@ -3,7 +3,13 @@
 Importing this package registers all of them in MUTANTS.
 """
 
-from conformance.mutants import breaks_core, breaks_creation, breaks_extensions, breaks_http
+from conformance.mutants import (
+    breaks_core,
+    breaks_creation,
+    breaks_extensions,
+    breaks_http,
+    breaks_patch,
+)
 from conformance.mutants.register import MUTANTS, Mutant
 from conformance.mutants.server import TinyTus
 
@@ -15,4 +21,5 @@ __all__ = [
     "breaks_creation",
     "breaks_extensions",
     "breaks_http",
+    "breaks_patch",
 ]

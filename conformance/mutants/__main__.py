@@ -47,8 +47,8 @@ def _serve(arguments: argparse.Namespace) -> int:
         print("One mutant at a time can be started.")
         return 2
     one = MUTANTS[arguments.names[0]] if arguments.names else None
-    lifetime = arguments.lifetime or (one.lifetime if one else 24 * 3600.0)
-    server = (one.server if one else TinyTus)(lifetime=lifetime)
+    server = one.make() if one else TinyTus()
+    server.lifetime = arguments.lifetime or server.lifetime
     with server.listen(arguments.host, arguments.port) as listening:
         port = listening.server_address[1]
         print(

@@ -1,20 +1,18 @@
-"""Mutants of the core: versions, OPTIONS, HEAD, PATCH."""
+"""Mutants of the core but PATCH: versions, OPTIONS, overrides, HEAD."""
 
 # The docstring of a class tells what its overriding steps do wrong.
 # ruff: noqa: D102, ARG002, PLR2004
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING
 
-from conformance.mutants.exchange import Lost, Refusal, Request, Response
+from conformance.mutants.exchange import Refusal, Request, Response
 from conformance.mutants.register import mutant
 from conformance.mutants.server import VERSION, TinyTus
-from conformance.mutants.state import Upload
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from conformance.mutants.state import Upload
 
 
 @mutant("CORE-VER-01")
@@ -102,6 +100,53 @@ class AnnouncedTerminationMissing(TinyTus):
         raise Refusal(405, "Uploads are not removed.", Allow="OPTIONS, HEAD, GET, PATCH")
 
 
+@mutant("CORE-OPT-02")
+class ExtensionsBetweenBlanks(TinyTus):
+    """Tus-Extension is a list without commas."""
+
+    def options(self, request: Request) -> Response:
+        response = super().options(request)
+        response.fields["Tus-Extension"] = " ".join(self.extensions)
+        return response
+
+
+@mutant("CORE-OPT-03")
+class ExtensionsEmpty(TinyTus):
+    """Tus-Extension is there, but empty."""
+
+    extensions = ()
+
+
+@mutant("CORE-OPT-04")
+class LargestSizeInWords(TinyTus):
+    """Tus-Max-Size has a unit."""
+
+    def options(self, request: Request) -> Response:
+        response = super().options(request)
+        response.fields["Tus-Max-Size"] += "B"
+        return response
+
+
+@mutant("CORE-OPT-05", "CHK-01")
+class AlgorithmsUntold(TinyTus):
+    """The checksum extension is announced without Tus-Checksum-Algorithm."""
+
+    def options(self, request: Request) -> Response:
+        response = super().options(request)
+        del response.fields["Tus-Checksum-Algorithm"]
+        return response
+
+
+@mutant("CORE-VER-08")
+class VersionWithLetter(TinyTus):
+    """Tus-Resumable of answers is v1.0.0."""
+
+    def dressed(self, request: Request, response: Response) -> Response:
+        response = super().dressed(request, response)
+        response.fields["Tus-Resumable"] = f"v{VERSION}"
+        return response
+
+
 @mutant("CORE-MO-01", "CORE-MO-02", "CORE-MO-03")
 class OverrideIgnored(TinyTus):
     """X-HTTP-Method-Override has no effect."""
@@ -180,211 +225,3 @@ class UnknownTellsOffset(TinyTus):
         if refusal.status == 404:
             response.fields["Upload-Offset"] = "0"
         return response
-
-
-@mutant("CORE-PATCH-02")
-class PatchAnswers200(TinyTus):
-    """A PATCH that worked is answered 200 with a body."""
-
-    def patch(self, upload: Upload, request: Request) -> Response:
-        return Response(200, super().patch(upload, request).fields, b"stored\n")
-
-
-@mutant("CORE-PATCH-03")
-class CountsOneRequest(TinyTus):
-    """The answer to PATCH tells how many bytes came with it, not the new offset."""
-
-    def patch(self, upload: Upload, request: Request) -> Response:
-        before = len(upload.data)
-        response = super().patch(upload, request)
-        response.fields["Upload-Offset"] = str(len(upload.data) - before)
-        return response
-
-
-@mutant("CORE-PATCH-04")
-class TypeIgnored(TinyTus):
-    """PATCH stores bodies of any Content-Type."""
-
-    def check_type(self, request: Request) -> None:
-        pass
-
-
-@mutant("CORE-PATCH-04")
-class MissingTypeAccepted(TinyTus):
-    """PATCH without Content-Type is stored."""
-
-    def check_type(self, request: Request) -> None:
-        if request.fields.all("Content-Type"):
-            super().check_type(request)
-
-
-@mutant("CORE-PATCH-06")
-class OffsetIgnored(TinyTus):
-    """The body is appended whatever Upload-Offset says."""
-
-    def check_offset(self, upload: Upload, offset: int) -> None:
-        pass
-
-
-@mutant("CORE-PATCH-06")
-class LowerOffsetRewrites(TinyTus):
-    """An Upload-Offset below the end cuts off what is stored behind it."""
-
-    def check_offset(self, upload: Upload, offset: int) -> None:
-        if offset < len(upload.data):
-            del upload.data[offset:]
-        super().check_offset(upload, offset)
-
-
-@mutant("CORE-PATCH-06")
-class RefusedBytesStored(TinyTus):
-    """The 409 for a wrong offset comes when the body is already appended."""
-
-    def check_offset(self, upload: Upload, offset: int) -> None:
-        self.late = offset, len(upload.data)
-
-    def store(self, upload: Upload, request: Request) -> None:
-        super().store(upload, request)
-        offset, before = self.late
-        if offset != before:
-            raise Refusal(409, "The upload is at another offset.")
-
-
-@mutant("CORE-PATCH-08")
-class NegativeOffsetAccepted(TinyTus):
-    """An Upload-Offset of -1 counts as the end of what is stored."""
-
-    def check_append(self, upload: Upload, request: Request) -> None:
-        lines = request.fields.lines
-        for index, (name, value) in enumerate(lines):
-            if name.lower() == "upload-offset" and value.startswith(("-", "+")):
-                lines[index] = name, str(len(upload.data))
-        super().check_append(upload, request)
-
-
-@mutant("CORE-PATCH-10")
-class PatchCreates(TinyTus):
-    """PATCH on an unknown URL makes an upload there."""
-
-    def route(self, request: Request) -> Response:
-        if self.method_of(request) == "PATCH":
-            upload_id = self.place_of(request.target)
-            if upload_id is not None and upload_id not in self.uploads:
-                self.uploads[upload_id] = upload = Upload(upload_id, None, "")
-                self.touch(upload)
-        return super().route(request)
-
-
-@mutant("CORE-PATCH-11")
-class EmptyPatchRefused(TinyTus):
-    """PATCH without a byte is refused."""
-
-    def check_append(self, upload: Upload, request: Request) -> None:
-        super().check_append(upload, request)
-        if request.body.length == 0:
-            raise Refusal(400, "There is nothing to append.")
-
-
-@mutant("CORE-PATCH-13", "CORE-PATCH-14")
-class OverrunStored(TinyTus):
-    """More than the length is stored when Content-Length says so."""
-
-    def room_of(self, upload: Upload) -> int:
-        return self.max_size
-
-
-@mutant("CORE-PATCH-14")
-class OverrunCountedLate(TinyTus):
-    """A body that is too long is refused after it was stored."""
-
-    def check_room(self, upload: Upload, request: Request) -> None:
-        pass
-
-    def keep(self, upload: Upload, piece: bytes) -> None:
-        super().keep(upload, piece)
-        if upload.length is not None and len(upload.data) > upload.length:
-            raise Refusal(413, "The body is longer than the rest of the upload.")
-
-    def room_of(self, upload: Upload) -> int:
-        return self.max_size
-
-
-@mutant("CORE-PATCH-15")
-class ChunkedOverrunStored(TinyTus):
-    """A chunked body goes on being stored behind the length."""
-
-    def store_pieces(self, upload: Upload, request: Request) -> None:
-        for piece in request.body.pieces():
-            self.keep(upload, piece)
-
-
-@mutant("CORE-PATCH-16")
-class LosesPartialData(TinyTus):
-    """What came before a disconnect is thrown away."""
-
-    def store_pieces(self, upload: Upload, request: Request) -> None:
-        before = len(upload.data)
-        try:
-            super().store_pieces(upload, request)
-        except Lost:
-            del upload.data[before:]
-            raise
-
-
-@mutant("CORE-PATCH-16", "CORE-PATCH-17")
-class PromisesUnstored(TinyTus):
-    """The offset moves by the Content-Length before the bytes are there."""
-
-    def store_pieces(self, upload: Upload, request: Request) -> None:
-        end = len(upload.data) + (request.body.length or 0)
-        try:
-            super().store_pieces(upload, request)
-        except Lost:
-            upload.data.extend(bytes(end - len(upload.data)))
-            raise
-
-
-@mutant("CORE-PATCH-01", "CORE-PATCH-16")
-class FlipsByteOnResume(TinyTus):
-    """The first byte that comes after a resume is stored inverted."""
-
-    def store_pieces(self, upload: Upload, request: Request) -> None:
-        before = len(upload.data)
-        try:
-            super().store_pieces(upload, request)
-        finally:
-            if 0 < before < len(upload.data):
-                upload.data[before] ^= 0xFF
-
-
-@mutant("CORE-PATCH-19", "CORE-MO-05")
-class ChunkedRefused(TinyTus):
-    """PATCH wants a Content-Length."""
-
-    def check_room(self, upload: Upload, request: Request) -> None:
-        if request.body.length is None:
-            raise Refusal(411, "Content-Length is missing.")
-        super().check_room(upload, request)
-
-
-@mutant("CORE-PATCH-20", "CORE-PATCH-21")
-class SecondWriterAllowed(TinyTus):
-    """Nobody looks whether somebody else is writing."""
-
-    @contextlib.contextmanager
-    def writing(self, upload: Upload) -> Iterator[None]:
-        if self.uploads.get(upload.upload_id) is not upload:
-            raise Refusal(404, "There is no such upload.")
-        yield
-
-
-@mutant("CORE-HEAD-10", "CORE-PATCH-21")
-class BusyIsNotFound(TinyTus):
-    """An upload that is being written to is 404 for everybody else."""
-
-    @contextlib.contextmanager
-    def writing(self, upload: Upload) -> Iterator[None]:
-        if upload.lock.locked():
-            raise Refusal(404, "There is no such upload.")
-        with super().writing(upload):
-            yield

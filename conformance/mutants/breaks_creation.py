@@ -33,6 +33,28 @@ class LocationIsBareId(TinyTus):
         return f"/{upload.upload_id}"
 
 
+@mutant("CRE-04")
+class ForwardedHostBelieved(TinyTus):
+    """Location is made of X-Forwarded-Host as anybody sends it."""
+
+    def location_of(self, upload: Upload, request: Request) -> str:
+        host = "".join(request.fields.all("X-Forwarded-Host")[:1])
+        path = super().location_of(upload, request)
+        return f"http://{host}{path}" if host else path
+
+
+@mutant("CRE-08")
+class BothLengthsAccepted(TinyTus):
+    """Upload-Length and Upload-Defer-Length together make an upload."""
+
+    def length_of(self, parts: list[Upload] | None, request: Request) -> int | None:
+        if request.fields.all("Upload-Length"):
+            request.fields.lines = [
+                line for line in request.fields.lines if line[0].lower() != "upload-defer-length"
+            ]
+        return super().length_of(parts, request)
+
+
 @mutant("CRE-02")
 class CreatedIs200(TinyTus):
     """POST is answered 200."""
@@ -181,6 +203,25 @@ class MetadataOnlyText(TinyTus):
         return raw
 
 
+@mutant("META-04", "META-05", "META-07")
+class BadMetadataCrash(TinyTus):
+    """Metadata that cannot be read are answered 500."""
+
+    def metadata_of(self, request: Request) -> str:
+        try:
+            return super().metadata_of(request)
+        except Refusal as refusal:
+            raise Refusal(500, refusal.text) from None
+
+
+@mutant("DEF-09", max_size=2**20)
+class DeferredOutgrowsLimit(TinyTus):
+    """An upload whose length is deferred may grow beyond Tus-Max-Size."""
+
+    def room_of(self, upload: Upload) -> int:
+        return 2**60 if upload.length is None else super().room_of(upload)
+
+
 @mutant("DEF-02")
 class AnyDeferralAccepted(TinyTus):
     """Upload-Defer-Length defers the length whatever it says."""
@@ -250,6 +291,13 @@ class FirstOffsetUntold(TinyTus):
         response = super().create(request)
         response.fields.pop("Upload-Offset", None)
         return response
+
+
+@mutant("CWU-01")
+class FirstDataUnannounced(TinyTus):
+    """The data of a POST are stored, though Tus-Extension does not say so."""
+
+    extensions = tuple(name for name in TinyTus.extensions if name != "creation-with-upload")
 
 
 @mutant("CWU-10")

@@ -104,6 +104,18 @@ class TrailerRefused(TinyTus):
         return super().checksum_of(request)
 
 
+@mutant("CHK-12")
+class UnknownChecksumCrashes(TinyTus):
+    """Without the checksum extension a request with a checksum is answered 500."""
+
+    extensions = tuple(name for name in TinyTus.extensions if not name.startswith("checksum"))
+
+    def checksum_of(self, request: Request) -> tuple[str, bytes] | None:
+        if request.fields.all("Upload-Checksum"):
+            raise Refusal(500, "Upload-Checksum is not known.")
+        return None
+
+
 @mutant("TER-02")
 class DeleteAnswers200(TinyTus):
     """DELETE is answered 200 with a body."""
@@ -160,12 +172,23 @@ class ExpiredServed(TinyTus):
         return False
 
 
-@mutant("EXP-08", lifetime=SOON)
+@mutant("EXP-06", "EXP-08", lifetime=2 * SOON)
 class ExpiresEarly(TinyTus):
     """Uploads are gone long before the time that Upload-Expires tells."""
 
-    def date(self, seconds: float) -> str:
-        return super().date(seconds + 3600)
+    def is_expired(self, upload: Upload) -> bool:
+        return self.may_expire(upload) and time.time() >= upload.expires - self.lifetime / 2
+
+
+@mutant("EXP-08", lifetime=SOON)
+class ExpiresUnderWriter(TinyTus):
+    """Uploads are removed at their time while somebody is writing."""
+
+    def touch(self, upload: Upload) -> None:
+        if not upload.expires:
+            super().touch(upload)
+        elif self.is_expired(upload):
+            self.uploads.pop(upload.upload_id, None)
 
 
 @mutant("EXP-02")
@@ -236,6 +259,14 @@ class OtherPartialsInTheSum(TinyTus):
             other.length or 0 for other in self.uploads.values() if other.concat == "partial"
         ]
         return sum(lengths)
+
+
+@mutant("CAT-15", max_size=2**20)
+class SumOutgrowsLimit(TinyTus):
+    """The parts of a final upload may be larger together than Tus-Max-Size."""
+
+    def length_of(self, parts: list[Upload] | None, request: Request) -> int | None:
+        return None if parts is not None else super().length_of(parts, request)
 
 
 @mutant("CAT-05")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import zlib
 from typing import TYPE_CHECKING
 
-from conformance.mutants.exchange import Connection, Fields, Request, Response
+from conformance.mutants.exchange import Connection, Fields, Refusal, Request, Response
 from conformance.mutants.register import mutant
 from conformance.mutants.server import EXPOSED, TinyTus
 
@@ -208,6 +208,27 @@ class UnpacksGzip(TinyTus):
         unpacker = zlib.decompressobj(31)
         for piece in request.body.pieces():
             self.keep(upload, unpacker.decompress(piece)[: self.room_of(upload)])
+
+
+@mutant("HTTP-16")
+class HostReflected(TinyTus):
+    """Any Host gets into Location as it is."""
+
+    connection = WantsNoHost
+
+    def location_of(self, upload: Upload, request: Request) -> str:
+        host = "".join(request.fields.all("Host")[:1])
+        return f"http://{host}{super().location_of(upload, request)}"
+
+
+@mutant("HTTP-12")
+class StarCrashes(TinyTus):
+    """OPTIONS * is answered 500."""
+
+    def options(self, request: Request) -> Response:
+        if request.target == "*":
+            raise Refusal(500, "There is no path in *.")
+        return super().options(request)
 
 
 @mutant("CORS-03")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from conformance.mutants.server import TinyTus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 Broken = TypeVar("Broken", bound=TinyTus)
 
@@ -22,20 +22,23 @@ class Mutant:
     defect: str
     clauses: tuple[str, ...]
     server: type[TinyTus]
-    lifetime: float  # seconds that unfinished uploads live
+    settings: Mapping[str, Any]
+
+    def make(self) -> TinyTus:
+        """Make such a server, with the settings that show its defect."""
+        return self.server(**self.settings)
 
 
 MUTANTS: dict[str, Mutant] = {}
-DAY = 24 * 3600.0
 
 
-def mutant(*clauses: str, lifetime: float = DAY) -> Callable[[type[Broken]], type[Broken]]:
-    """Register a class as a mutant that these clauses catch."""
+def mutant(*clauses: str, **settings: Any) -> Callable[[type[Broken]], type[Broken]]:
+    """Register a class as a mutant that these clauses catch; `settings` are those of TinyTus."""
 
     def register(server: type[Broken]) -> type[Broken]:
         name = re.sub("(?<!^)(?=[A-Z])", "-", server.__name__).lower()
         defect = " ".join((server.__doc__ or "").split())
-        MUTANTS[name] = Mutant(name, defect, clauses, server, lifetime)
+        MUTANTS[name] = Mutant(name, defect, clauses, server, settings)
         return server
 
     return register

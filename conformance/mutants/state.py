@@ -14,6 +14,8 @@ from conformance.mutants.exchange import Refusal
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+DAY = 24 * 3600.0
+
 
 @dataclass(eq=False)
 class Upload:
@@ -32,13 +34,19 @@ class Upload:
 class Uploads:
     """The uploads: found, measured, locked and forgotten."""
 
-    max_size = 2**60
-    waits_for_lock = 0.5  # seconds
+    waits_for_lock = 0.2  # seconds
 
-    def __init__(self, *, lifetime: float = 24 * 3600.0, patience: float = 20.0) -> None:
-        """Seconds: `lifetime` of an upload at which nothing happens, `patience` with silence."""
+    def __init__(
+        self, *, lifetime: float = DAY, patience: float = 20.0, max_size: int = 2**60
+    ) -> None:
+        """Start without any upload.
+
+        Seconds: `lifetime` of an upload at which nothing happens, `patience` with a client that
+        says nothing. Bytes: `max_size` of an upload.
+        """
         self.lifetime = lifetime
         self.patience = patience
+        self.max_size = max_size
         self.uploads: dict[str, Upload] = {}
 
     def find(self, upload_id: str) -> Upload:

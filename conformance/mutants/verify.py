@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
     from conformance.mutants.server import TinyTus
 
-SHORT = 60.0  # seconds; uploads that live shorter are there to expire
-TIMEOUT = 4.0  # seconds in which a mutant answers, or it has failed
+SHORT = 10.0  # seconds; what the server does after less than that, the suite waits for
+MARGIN = 3.5  # seconds that the suite waits longer
+TIMEOUT = 2.5  # seconds in which a mutant answers, or it has failed
 
 
 @dataclass(frozen=True)
@@ -46,17 +47,21 @@ def serving(server: TinyTus) -> Iterator[str]:
             thread.join()
 
 
-def examine(server: TinyTus, only: str = "") -> Run:
+def examine(server: TinyTus, only: str = "", *, timeout: float = 10.0) -> Run:
     """Run the suite, or the checks of some clauses, against a server made for it."""
-    wait = server.lifetime + 2 if server.lifetime < SHORT else 0.0
+    settings = Settings(
+        timeout=timeout,
+        expiry_wait=server.lifetime + MARGIN if server.lifetime < SHORT else 0.0,
+        stall_wait=server.patience + MARGIN if server.patience < SHORT else 0.0,
+    )
     with serving(server) as url:
-        return run(Target(url, Settings(timeout=TIMEOUT, expiry_wait=wait)), only=only)
+        return run(Target(url, settings), only=only)
 
 
 def catch(mutant: Mutant, *, whole: bool) -> Catch:
     """Run the whole suite, or only what the mutant names, and sort out what failed."""
     only = "" if whole else ",".join(mutant.clauses)
-    found = examine(mutant.server(lifetime=mutant.lifetime), only)
+    found = examine(mutant.make(), only, timeout=TIMEOUT)
     failed = [result for result in found.results if result.outcome == FAIL]
     by = [result.check for result in failed if _is_named(result, mutant)]
     besides = [result.check for result in failed if not _is_named(result, mutant)]

@@ -11,7 +11,7 @@ import pytest
 from conformance.clauses import read_clauses
 from conformance.mutants import MUTANTS, TinyTus
 from conformance.mutants.verify import catch, examine
-from conformance.runner import ERROR, FAIL, Run
+from conformance.runner import ERROR, FAIL, PASS, Run
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -32,8 +32,16 @@ def test_the_correct_tiny_server_passes_the_whole_suite() -> None:
 
 
 @pytest.mark.timeout(60)
-def test_the_correct_tiny_server_lets_uploads_expire_as_it_says() -> None:
-    assert _complaints(examine(TinyTus(lifetime=2.0), "EXP")) == []
+def test_the_correct_tiny_server_keeps_its_times() -> None:
+    found = examine(TinyTus(lifetime=2.0, patience=1.5), "EXP,CORE-PATCH-18")
+    assert _complaints(found) == []
+    assert found.outcome("EXP-06") == found.outcome("CORE-PATCH-18") == PASS
+
+
+def test_the_correct_tiny_server_keeps_its_limit() -> None:
+    found = examine(TinyTus(max_size=2**20), "CRE-10,CAT-15,DEF-08,DEF-09")
+    assert _complaints(found) == []
+    assert found.outcome("DEF-09") == found.outcome("CAT-15") == PASS
 
 
 @pytest.mark.timeout(60)

@@ -73,7 +73,7 @@ def _failure(row: dict[str, Any]) -> str:
     return (
         f'<article id="{escape(row["id"])}"><h3>{escape(row["id"])} '
         f"<small>{escape(row['word'])}</small></h3>"
-        f"<p>{escape(row['source'])}: <q>{escape(row['says'])}</q></p>{checks}</article>"
+        f"<p>{escape(row['source'])}: {escape(row['says'])}</p>{checks}</article>"
     )
 
 

@@ -53,7 +53,7 @@ def _cut(data: bytes, total: int) -> list[str]:
 
 def _shown(body: bytes, length: int) -> list[str]:
     text = body[:_SHOWN].decode("utf-8", "replace")
-    if not all(char.isprintable() or char in "\r\n\t" for char in text):
+    if not all(char.isprintable() or char in "\r\n\t" for char in text.replace("\ufffd", "\0")):
         more = " ..." if length > _HEX else ""
         return [f"({length} bytes, in hexadecimal: {body[:_HEX].hex(' ')}{more})"]
     lines = text.rstrip("\r\n").splitlines()

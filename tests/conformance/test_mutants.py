@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from conformance.clauses import read_clauses
 from conformance.mutants import MUTANTS, TinyTus
-from conformance.mutants.verify import catch, examine
+from conformance.mutants.verify import Catch, catch, examine
 from conformance.runner import ERROR, FAIL, PASS, Run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -44,11 +49,19 @@ def test_the_correct_tiny_server_keeps_its_limit() -> None:
     assert found.outcome("DEF-09") == found.outcome("CAT-15") == PASS
 
 
+@pytest.fixture(scope="module")
+def catches(request: pytest.FixtureRequest) -> Iterator[dict[str, Future[Catch]]]:
+    """Look at the mutants that are asked for, several at once: most of the time is waiting."""
+    tests = [one for one in request.session.items if one.name.startswith("test_a_broken_server")]
+    names = [one.callspec.params["name"] for one in tests]
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        yield {name: pool.submit(catch, MUTANTS[name], whole=False) for name in names}
+
+
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("name", MUTANTS)
-def test_a_broken_server_is_caught(name: str) -> None:
-    mutant = MUTANTS[name]
-    caught = catch(mutant, whole=False)
+def test_a_broken_server_is_caught(name: str, catches: dict[str, Future[Catch]]) -> None:
+    mutant, caught = MUTANTS[name], catches[name].result()
     assert caught.by, (
         f"no check of {', '.join(mutant.clauses)} fails on {name}: {mutant.defect}"
         f" What fails besides: {', '.join(caught.besides) or 'nothing'}."

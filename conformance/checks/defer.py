@@ -260,8 +260,8 @@ def open_length_is_never_complete(tus: Target) -> None:
     for start in range(0, 3000, 1000):
         expect_status(tus.append(url, start, data[start : start + 1000]), 204)
         expect_open(tus, url, start + 1000)
-    expect_status(declare(tus, url, 3000, b"", 3000), 204)
-    expect_content(tus, url, data)
+    expect_status(declare(tus, url, 3000, b"!", 3001), 204)
+    expect_content(tus, url, data + b"!")
 
 
 @check("DEF-12", needs=(*DEFER, "concatenation"))

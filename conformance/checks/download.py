@@ -48,7 +48,8 @@ def every_kind_of_bytes_is_kept(tus: Target) -> None:
     for data in PAYLOADS:
         url = tus.create(len(data))
         middle = len(data) // 2
-        expect_status(tus.append(url, 0, data[:middle]), 204)
+        if middle:
+            expect_status(tus.append(url, 0, data[:middle]), 204)
         finish(tus, url, data, middle)
 
 
@@ -71,9 +72,10 @@ def sizes_around_buffers_are_kept(tus: Target) -> None:
     for size in (1, 2, 4_095, 4_096, 4_097, 65_535, 65_536, 65_537, 262_145, 1_048_577):
         data = sample(size, size)
         expect_content(tus, tus.upload(data), data)
-        url = tus.create(size)
-        expect_status(tus.append(url, 0, data[: size - 1]), 204)
-        finish(tus, url, data, size - 1)
+        if size > 1:
+            url = tus.create(size)
+            expect_status(tus.append(url, 0, data[: size - 1]), 204)
+            finish(tus, url, data, size - 1)
 
 
 @check("CORE-PATCH-01", needs=CREATION)

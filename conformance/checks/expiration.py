@@ -214,6 +214,20 @@ def uploads_expire_at_their_time_and_not_before(tus: Target) -> None:
         expect_gone(tus.head(one), "HEAD of an expired upload, after PATCH")
 
 
+@check("EXP-08", needs=EXPIRATION)
+def uploads_do_not_vanish_before_their_time(tus: Target) -> None:
+    """An upload whose end is far away is still there for as long as the run waits."""
+    url, response = created(tus)
+    end = when(response)
+    if end is None or not tus.settings.expiry_wait:
+        raise NotApplicable("no Upload-Expires, or a run without --expiry-wait")
+    seconds = min(tus.settings.expiry_wait, end - server_time(response) - MARGIN)
+    expect_status(tus.append(url, 0, b"01234"), 204)
+    time.sleep(max(0.0, seconds))
+    expect_offset(tus, url, 5, "before the time of Upload-Expires")
+    finish(tus, url, b"0123456789", 5)
+
+
 def _is_gone(tus: Target, url: str) -> bool:
     return not is_ok(tus.head(url))
 

@@ -213,7 +213,7 @@ def test_the_version_is_told(directory):
         (["serve", "--port", "x"], "--port=x: not a port: write a number from 0 to 65535"),
         (["--colour=red"], "--colour=red: there is no such flag"),
         (["--port"], "--port: expected one argument"),
-        (["uplaod"], "command=uplaod: there are only serve, adopt, check, settings, list, show,"),
+        (["uplaod"], "command=uplaod: there are only serve, upload, adopt, check, settings,"),
         (["adopt", "--state=x"], "--state=x: not a state store: write local, redis://HOST:PORT/0"),
         (["--host=a\nb"], r"--host=a\nb: not an address"),
         (["--config=no.toml"], "--config=no.toml: cannot be read: No such file or directory"),

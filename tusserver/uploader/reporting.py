@@ -7,6 +7,7 @@ password, or with its query if that of the creation URL had one.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from typing import TYPE_CHECKING, Any, Protocol
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 SECONDS = 1.0
 """Between two events of progress."""
 _NAME = 30
+_COLUMNS = 80
+"""Of a terminal that does not say how many it has."""
 _KNOWN = "{desc} {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt}  {rate_fmt}  {remaining} left"
 _UNKNOWN = "{desc} {n_fmt}  {rate_fmt}  {elapsed}"
 
@@ -129,6 +132,7 @@ class Bars(Quiet):
             return
         if self._bar is None:
             name = _printable(self._name)
+            columns = os.get_terminal_size(self._screen.fileno()).columns
             self._bar = tqdm(
                 desc=name if len(name) <= _NAME else f"...{name[3 - _NAME :]}",
                 total=self._size,
@@ -136,7 +140,8 @@ class Bars(Quiet):
                 unit="B",
                 unit_scale=True,
                 file=self._screen,
-                dynamic_ncols=True,
+                dynamic_ncols=columns > 0,
+                ncols=None if columns else _COLUMNS,
                 bar_format=_UNKNOWN if self._size is None else _KNOWN,
             )
         self._bar.update(place - self._bar.n)

@@ -301,7 +301,7 @@ async def _read_stdin(size: int) -> bytes:
 
     def read() -> None:
         try:
-            data: bytes | OSError = sys.stdin.buffer.read(size)
+            data: bytes | OSError = _read_fully(sys.stdin.fileno(), size)
         except OSError as error:
             data = error
         with suppress(RuntimeError):  # The loop has ended meanwhile.
@@ -311,3 +311,11 @@ async def _read_stdin(size: int) -> bytes:
     # the pipe may never do so again.
     threading.Thread(target=read, daemon=True).start()
     return await done
+
+
+def _read_fully(fd: int, size: int) -> bytes:
+    # Not through sys.stdin: the interpreter cannot end while a thread waits inside it.
+    data = bytearray()
+    while len(data) < size and (piece := os.read(fd, size - len(data))):
+        data += piece
+    return bytes(data)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import email.utils
 import re
+import socket
+import weakref
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
     from types import TracebackType
 
+    from aiohttp import AddrInfoType
+
     from tusserver.uploader.order import Order
     from tusserver.uploader.source import Source
 
@@ -38,6 +42,8 @@ _SHOWN = 200
 _SECRET = 4
 """Shorter words are not looked for in what servers say."""
 _HEADER_LIMIT = 64 * 1024
+_LAST_WORDS = 0.01
+"""Seconds for which the loop may notice that sockets are shut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +86,15 @@ class Wire:
         """Know where and how; nothing is opened."""
         self._order = order
         self._session: aiohttp.ClientSession | None = None
+        self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 
     async def __aenter__(self) -> Self:
         """Open the session."""
         # Whether anything still moves is watched by each request: no time-out for the whole.
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=self._order.tls, limit=0),
+            connector=aiohttp.TCPConnector(
+                ssl=self._order.tls, limit=0, socket_factory=self._socket
+            ),
             timeout=aiohttp.ClientTimeout(total=None),
             headers={**self._order.headers, "Tus-Resumable": "1.0.0"},
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -100,9 +109,20 @@ class Wire:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Close all connections."""
+        """Close all connections, those too on which nothing moves."""
         if self._session is not None:
             await self._session.close()
+        # A closed transport still waits until what it holds is sent, for ever if need be.
+        for one in self._sockets:
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+        await asyncio.sleep(_LAST_WORDS)
+
+    def _socket(self, address: AddrInfoType) -> socket.socket:
+        family, kind, protocol, *_ = address
+        made = socket.socket(family, kind, protocol)
+        self._sockets.add(made)
+        return made
 
     async def announced(self) -> Announced:
         """Ask what the server can do. Raises: UploadFault."""

@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.clients import tus_java
 from tests.support.content import KIB, MIB, assert_arrived, make_file
+from tests.support.java import need_java
 from tests.support.raw import Tus
 
 if TYPE_CHECKING:
@@ -42,10 +43,11 @@ def _create_and_refuse(listener: socket.socket, heads: list[str]) -> None:
 
 @pytest.mark.clause("CLI-04")
 def test_it_sends_what_it_is_known_for(tmp_path: Path) -> None:
+    need_java()
     file = make_file(tmp_path / "file", KIB)
     heads: list[str] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        answering = threading.Thread(target=_create_and_refuse, args=(listener, heads))
+        answering = threading.Thread(target=_create_and_refuse, args=(listener, heads), daemon=True)
         answering.start()
         with tus_java(f"http://127.0.0.1:{listener.getsockname()[1]}/files/", file) as run:
             assert run.fail()["status"] == 404

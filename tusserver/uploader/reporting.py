@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 SECONDS = 1.0
 """Between two events of progress."""
 _NAME = 30
-_COLUMNS = 80
-"""Of a terminal that does not say how many it has."""
+_COLUMNS, _ROWS = 80, 24
+"""Of a terminal that does not say how large it is."""
 _KNOWN = "{desc} {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt}  {rate_fmt}  {remaining} left"
 _UNKNOWN = "{desc} {n_fmt}  {rate_fmt}  {elapsed}"
 
@@ -142,6 +142,7 @@ class Bars(Quiet):
                 file=self._screen,
                 dynamic_ncols=columns > 0,
                 ncols=None if columns else _COLUMNS,
+                nrows=None if columns else _ROWS,
                 bar_format=_UNKNOWN if self._size is None else _KNOWN,
             )
         self._bar.update(place - self._bar.n)

@@ -221,7 +221,8 @@ def _bring_java_packages() -> list[str]:
     _say("Fetching tus-java-client by Maven into .test/java ...")
     shutil.rmtree(JAVA_FOLDER / "jars", ignore_errors=True)
     done = subprocess.run(
-        ["mvn", "-B", "-q", "-Dstyle.color=never", "-f", str(manifest), f"-Dmaven.repo.local={JAVA_FOLDER / 'maven'}",
+        ["mvn", "-B", "-q", "-Dstyle.color=never", "-f", str(manifest),
+         f"-Dmaven.repo.local={JAVA_FOLDER / 'maven'}",
          "dependency:copy-dependencies", f"-DoutputDirectory={JAVA_FOLDER / 'jars'}"],
         capture_output=True,
         text=True,

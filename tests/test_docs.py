@@ -73,6 +73,16 @@ def test_every_flag_and_variable_that_is_mentioned_exists(page):
         known |= set(parser._option_string_actions)
     # Flags of other programs, in their own command lines.
     known |= {"--quiet", "--data-binary", "--name", "--no-name"}
+    known |= {
+        "--verify",
+        "--list",
+        "--tus-url",
+        "--insecure",
+        "--only",
+        "--profile",
+        "--json",
+        "--html",
+    }
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", text)) <= known
     assert set(re.findall(r"\bTUSSERVER_[A-Z_]+", text)) <= set(known_variables())
 

@@ -64,7 +64,8 @@ that means nothing. A `TUSSERVER_*` variable that means nothing is logged as a w
 In an embedding application the same names are arguments: `Settings(max_size="10GiB")`, which reads
 neither flags nor environment. How the program listens, what its processes and connections may do
 (all of the first table but `public_url`, `trusted_proxies` and `body_timeout`), its upload page and
-`log_level` are its own and mean nothing there, but for `base_path` in a `public_url` without a path.
+`log_level` are its own and mean nothing there; only `base_path` counts in a `public_url` that has
+no path.
 """
 
 _HEAD = """\

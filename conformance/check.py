@@ -27,6 +27,10 @@ class NotApplicable(Exception):
     """The server's own right choice makes a check moot."""
 
 
+class Unable(Exception):
+    """The server cannot be looked at as it stands: no fault of its, but for whoever runs it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
     """One check: the clauses that it proves, and the extensions without which it is moot."""

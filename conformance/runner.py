@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import conformance.checks  # noqa: F401 - registers the checks
-from conformance.check import CHECKS, Check, NotApplicable, Violation
+from conformance.check import CHECKS, Check, NotApplicable, Unable, Violation
 from conformance.clauses import Clause, choose, read_clauses
 from conformance.wire import WireError
 
@@ -145,12 +145,15 @@ def run_check(one: Check, target: Target) -> Result:
         one.function(own)
     except NotApplicable as moot:
         outcome, text = NOT_APPLICABLE, str(moot)
+    except Unable as unable:
+        outcome, text = ERROR, str(unable)
     except Violation as violation:
         outcome, text, response = FAIL, violation.text, violation.response
     except (WireError, OSError) as error:
         outcome, text = FAIL, f"expected a response: {error}"
     except Exception:  # noqa: BLE001 - a fault of the suite must not end the run
         outcome, text = ERROR, traceback.format_exc(limit=-3)
+    own.tidy()
     _hide(own)
     culprit = _culprit(own.exchanges, response) if outcome in {FAIL, ERROR} else None
     exchanges = own.exchanges if culprit is not None else []

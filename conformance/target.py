@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
-from conformance.check import Violation, expect_status
+from conformance.check import NotApplicable, Unable, Violation, expect_status
 from conformance.wire import Connection, Exchange, Fields, Response, WireError, message
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     Lines = dict[str, str | Sequence[str] | None]
 
 VERSION = "1.0.0"
+CREATED, TOO_MANY = 201, 429
 OFFSET_STREAM = "application/offset+octet-stream"
 
 
@@ -217,23 +218,50 @@ class Target:
             usual["Content-Length"] = str(len(body))
         return message(method, self.path(url), usual, body, version=version)
 
+    def tidy(self) -> None:
+        """Remove the uploads that were made, the last first, where the server can do that."""
+        if not self.has("termination"):
+            return
+        made = [
+            self.resolve(exchange.response.get("Location") or "")
+            for exchange in self.exchanges
+            if exchange.response is not None and exchange.response.status == CREATED
+        ]
+        apart = self.fork()
+        try:
+            for url in reversed(list(dict.fromkeys(made))):
+                if url != self.url and urlsplit(url).netloc == urlsplit(self.url).netloc:
+                    apart.delete(url)
+        except (WireError, OSError):
+            return  # It has other troubles.
+
     # --- what checks need again and again
 
     def create(
         self, length: int | None, fields: Fields | None = None, body: bytes | None = None
     ) -> str:
         """Create an upload, of deferred length if None; give its absolute URL."""
+        self.need_room(length or 0)
         size = {"Upload-Defer-Length": "1"} if length is None else {"Upload-Length": str(length)}
         kind = {} if body is None else {"Content-Type": OFFSET_STREAM}
         response = self.post(fields={**size, **kind, **(fields or {})}, body=body or b"")
+        if response.status == TOO_MANY:
+            raise Unable("the server takes no more uploads (429): run it without such a limit")
         expect_status(response, 201)
         location = response.get("Location")
         if not location:
             raise Violation("expected a Location in the 201", response)
         return self.resolve(location)
 
+    def need_room(self, length: int) -> None:
+        """Make a check moot that needs uploads of more bytes than the server takes."""
+        limit = self.announced.max_size
+        if limit is not None and length > limit:
+            raise NotApplicable(f"the server takes at most {limit} bytes (Tus-Max-Size)")
+
     def append(self, url: str, offset: int, data: bytes, fields: Fields | None = None) -> Response:
         """Send PATCH with bytes for an offset."""
+        self.need_room(offset + len(data))
         return self.patch(url, {"Upload-Offset": str(offset), **(fields or {})}, data)
 
     def upload(self, data: bytes, fields: Fields | None = None) -> str:

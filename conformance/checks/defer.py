@@ -200,7 +200,7 @@ def length_below_the_offset_is_refused(tus: Target) -> None:
 def late_length_must_be_a_plain_number(tus: Target) -> None:
     """What is no number does not become the length of an upload."""
     url = tus.create(None)
-    for value in ("-1", "abc", "1.5", "+10", "0x10", "1 0", "1e1"):
+    for value in ("-1", "abc", "1.5", "0x10", "1 0", "1e1"):
         response = declare(tus, url, 0, b"", value)
         expect_refused(response, f"Upload-Length: {value!r}")
         expect_open(tus, url, 0)
@@ -227,7 +227,7 @@ def open_length_is_no_way_around_the_limit(tus: Target) -> None:
     limit = tus.announced.max_size
     if limit is None or limit > SMALL:
         raise NotApplicable("Tus-Max-Size is not announced, or too large to be filled")
-    response = tus.append(url := tus.create(None), 0, bytes(limit + 1))
+    response = tus.patch(url := tus.create(None), {"Upload-Offset": "0"}, bytes(limit + 1))
     expect_status(response, 413)
     offset = int(state(tus, url).get("Upload-Offset") or -1)
     expect(0 <= offset <= limit, f"expected at most {limit} bytes stored, got {offset}")

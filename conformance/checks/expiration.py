@@ -61,6 +61,7 @@ def server_time(response: Response) -> float:
 
 def created(tus: Target, length: int = 10, **more: str) -> tuple[str, Response]:
     """Create an upload; give the answer too."""
+    tus.need_room(length)
     fields = {"Upload-Length": str(length)}
     fields |= {name.replace("_", "-"): value for name, value in more.items()}
     response = tus.post(fields=fields)
@@ -132,7 +133,8 @@ def head_tells_the_same_end(tus: Target) -> None:
     url, response = created(tus)
     for answer in (response, tus.append(url, 0, b"01234")):
         told, seen = when(answer), when(state(tus, url))
-        expect(seen is not None, "expected Upload-Expires from HEAD")
+        if seen is None:
+            raise NotApplicable("HEAD does not tell the end, and need not")
         near = told is None or seen is None or abs(seen - told) <= MARGIN + 1
         expect(
             near, f"expected the Upload-Expires of the last answer from HEAD, {told}, got {seen}"

@@ -31,6 +31,7 @@ WITH = ("creation", "creation-with-upload")
 
 def post(tus: Target, body: bytes, length: int | None, **more: str) -> Response:
     """Create an upload with its first bytes."""
+    tus.need_room(length or 0)
     fields = {"Content-Type": PATCH_TYPE}
     fields |= {"Upload-Defer-Length": "1"} if length is None else {"Upload-Length": str(length)}
     fields |= {name.replace("_", "-"): value for name, value in more.items()}
@@ -39,6 +40,7 @@ def post(tus: Target, body: bytes, length: int | None, **more: str) -> Response:
 
 def post_head(tus: Target, length: int, **more: str) -> bytes:
     """Write the head of such a request, for bodies that are sent by hand."""
+    tus.need_room(length)
     fields = {"Content-Type": PATCH_TYPE, "Upload-Length": str(length)}
     fields |= {name.replace("_", "-"): value for name, value in more.items()}
     return head_of(tus, "POST", tus.url, fields)

@@ -34,7 +34,7 @@ def options_tells_the_versions(tus: Target) -> None:
     expect(response.all("Tus-Version"), "expected Tus-Version", response)
 
 
-@check("CORE-OPT-01", needs=("creation",))
+@check("CORE-OPT-07", needs=("creation",))
 def options_works_on_an_upload(tus: Target) -> None:
     """OPTIONS on an upload is 200 or 204 with Tus-Version."""
     response = tus.options(tus.create(5))

@@ -124,7 +124,7 @@ def an_offset_is_a_plain_number(tus: Target) -> None:
     data = sample(10)
     url = tus.create(10)
     expect_status(tus.append(url, 0, data[:5]), 204, 200)
-    for value in ("-1", "-5", "+5", "5.0", "abc", "", "0x5", "5 0", "5e0", "5_0", "\u0665"):
+    for value in ("-1", "-5", "5.0", "abc", "", "0x5", "5 0", "5e0", "5_0", "\u0665"):
         response = tus.patch(url, {"Upload-Offset": value}, data[5:7])
         expect_offset(tus, url, 5, f"after Upload-Offset: {value!r}")
         expect_refusal(response)

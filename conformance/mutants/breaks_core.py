@@ -82,7 +82,7 @@ class OptionsWithoutVersion(TinyTus):
         return response
 
 
-@mutant("CORE-OPT-01")
+@mutant("CORE-OPT-07")
 class OptionsOnlyForCreation(TinyTus):
     """OPTIONS works on the creation URL alone."""
 

@@ -22,7 +22,7 @@ ALWAYS = {
 }
 
 
-@pytest.mark.clause("CORE-OPT-01", "CORE-OPT-06")
+@pytest.mark.clause("CORE-OPT-01", "CORE-OPT-06", "CORE-OPT-07")
 @pytest.mark.parametrize("on", ["creation URL", "upload", "nothing"])
 def test_options_tells_the_versions_everywhere_and_asks_for_no_credentials(
     tus: Tus, on: str

@@ -99,6 +99,8 @@ def chunks_are_read_exactly(tus: Target) -> None:
     with tus.connect(url) as connection:
         connection.send(tus.raw("PATCH", url, fields, body))
         response = connection.read_response("PATCH")
+    if response.status in {411, 422}:
+        raise NotApplicable("no chunked body is taken")
     expect_status(response, 204, 200)
     expect_field(response, "Upload-Offset", "200")
     finish(tus, url, data, 200)

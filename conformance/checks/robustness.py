@@ -111,7 +111,8 @@ def writer_that_was_given_up_writes_no_more(tus: Target) -> None:
             return
         expect(offset <= SENT, f"expected an offset of {SENT} at most, got {offset}")
         response = tus.append(url, offset, data[offset:])
-        expect_status(response, 204, BUSY)
+        if response.status < 400:  # an upload that is busy may be refused in many ways
+            expect_status(response, 204)
         answer = _answer(old, bytes(SIZE - SENT)) if is_ok(response) else None
         if answer is not None and is_ok(answer):  # it may say how far it came, and no further
             expect_field(answer, "Upload-Offset", str(offset))

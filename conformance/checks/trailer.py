@@ -205,6 +205,8 @@ def connection_is_in_step_after_a_trailer(tus: Target) -> None:
     with tus.connect(url) as connection:
         connection.send(first + head_of(tus, "HEAD", url, {}))
         response = connection.read_response("PATCH")
+        if 400 <= response.status < 500:
+            raise NotApplicable("a body with a trailer is refused")
         expect_status(response, 204)
         if not response.closes:
             expect_status(connection.read_response("HEAD"), 200, 204)

@@ -9,6 +9,7 @@ import ssl
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from tusserver.commands.command import ClientCommand
 from tusserver.errors import ConfigError
@@ -102,10 +103,13 @@ def _order(arguments: argparse.Namespace, environ: Mapping[str, str]) -> Order:
         endpoint = check_endpoint(arguments.to)
     except ValueError as failure:  # Not repeated: it may hold a password.
         raise ConfigError("--to", "", str(failure)) from None
+    headers = _headers(arguments, environ)
+    if "@" in urlsplit(endpoint).netloc and "authorization" in map(str.lower, headers):
+        raise ConfigError("--to", "", "a password stands in it, and a token is given too")
     return Order(
         endpoint=endpoint,
         folder=state_folder(environ),
-        headers=_headers(arguments, environ),
+        headers=headers,
         metadata=_metadata(arguments),
         parts=_parts(arguments.parallel),
         chunk=chunk,

@@ -44,6 +44,8 @@ class Bookmark:
     path: Path
     size: int
     mtime: int
+    ctime: int
+    """Tells what keeps the time of the last change: another file that is put in its place."""
     parts: list[Part] = field(default_factory=list)
     changed: bool = False
     """Whether an earlier run sent another version of the file."""
@@ -51,7 +53,7 @@ class Bookmark:
     def save(self) -> None:
         """Write it down. Blocks, shortly."""
         parts = [[part.start, part.end, part.url] for part in self.parts]
-        told = {"size": self.size, "mtime_ns": self.mtime, "parts": parts}
+        told = {"size": self.size, "mtime_ns": self.mtime, "ctime_ns": self.ctime, "parts": parts}
         text = json.dumps(told).encode()
         os.pwrite(self.fd, text, 0)
         os.ftruncate(self.fd, len(text))
@@ -83,7 +85,7 @@ def bookmark(folder: Path, file: Path, endpoint: str, found: os.stat_result) -> 
     path = folder / f"{hashlib.sha256(named).hexdigest()}.json"
     fd = _locked(path)
     try:
-        mark = Bookmark(fd, path, found.st_size, found.st_mtime_ns)
+        mark = Bookmark(fd, path, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
         _read(mark)
         yield mark
     finally:
@@ -94,7 +96,7 @@ def bookmark(folder: Path, file: Path, endpoint: str, found: os.stat_result) -> 
 
 def _locked(path: Path) -> int:
     while True:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -111,7 +113,8 @@ def _read(mark: Bookmark) -> None:
         told: Any = json.loads(os.pread(mark.fd, _LARGEST, 0))
         if not told["parts"]:
             return
-        if (told["size"], told["mtime_ns"]) != (mark.size, mark.mtime):
+        version = told["size"], told["mtime_ns"], told["ctime_ns"]
+        if version != (mark.size, mark.mtime, mark.ctime):
             mark.changed = True
             return
         parts = [Part(int(start), int(end), url) for start, end, url in told["parts"]]

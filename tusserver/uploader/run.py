@@ -288,6 +288,8 @@ def _algorithm(wanted: str, announced: Announced) -> str:
 
 async def _read_stdin(size: int) -> bytes:
     """Read so many bytes of standard input, fewer only at its end. Raises: Refused."""
+    if sys.stdin is None:  # It was closed; its number may be that of something else now.
+        raise Refused("there is no standard input")
     loop = asyncio.get_running_loop()
     done: asyncio.Future[bytes] = loop.create_future()
 

@@ -41,6 +41,8 @@ class Sender:
     algorithm: str | None
     at: Callable[[int], None]
     """Is told how far it is, in bytes of this upload."""
+    reached: int = 0
+    """The end of what was ever sent: the server cannot have more."""
 
     async def fill(self, offset: int, length: int, *, declare: bool = False) -> None:
         """Send what lies between the two offsets, and with `declare` that the upload ends there.
@@ -49,6 +51,7 @@ class Sender:
         """
         known: int | None = offset
         best, declared = offset, not declare
+        self.reached, answered = offset, False
         while known is None or known < length or not declared:
             try:
                 if known is None:
@@ -57,18 +60,30 @@ class Sender:
                 else:
                     before, known = known, None  # Until the server tells it.
                     known = await self._append(before, length, declare=declare)
-                    declared = declared or known is not None
+                    declared, answered = declared or known is not None, True
+                if answered and known is not None:
+                    answered = False
+                    self._check_growth(known, best, done=declared and known == length)
             except Trouble as trouble:
                 await self.patience.pause(trouble)
                 continue
             if known is None:
                 continue
-            if known > length or known < self.kept_from:
-                raise Refused(f"the server is at byte {known}, which does not fit what is sent")
+            self._check_place(known)
             self.at(known)
             if known > best:
                 best = known
                 self.patience.progress()
+
+    def _check_place(self, known: int) -> None:
+        if known > self.reached or known < self.kept_from:
+            raise Refused(f"the server is at byte {known}, which does not fit what is sent")
+
+    def _check_growth(self, known: int, best: int, *, done: bool) -> None:
+        """Have a pause made where a request that was answered well has achieved nothing."""
+        self._check_place(known)
+        if known <= best and not done:
+            raise Trouble("the server took nothing of what it was sent")
 
     async def _append(self, offset: int, length: int, *, declare: bool) -> int | None:
         while True:
@@ -83,6 +98,7 @@ class Sender:
 
     async def _append_once(self, offset: int, end: int, *, declare: bool) -> int | None:
         fields = {}
+        self.reached = max(self.reached, end)
         span = self.start + offset, self.start + end
         if self.algorithm is not None:
             found = await digest(self.algorithm, self.source, *span)

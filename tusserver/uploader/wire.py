@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import email.utils
 import re
 import socket
@@ -11,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
 import aiohttp
 
@@ -22,7 +23,7 @@ from tusserver.uploader.faults import (
     UploadFault,
     Vanished,
 )
-from tusserver.uploader.order import shown_url
+from tusserver.uploader.order import check_endpoint, shown_url
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -85,6 +86,8 @@ class Wire:
     def __init__(self, order: Order) -> None:
         """Know where and how; nothing is opened."""
         self._order = order
+        self._endpoint, self._secrets = _credentials(order)
+        self._made: set[str] = set()
         self._session: aiohttp.ClientSession | None = None
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 
@@ -96,7 +99,7 @@ class Wire:
                 ssl=self._order.tls, limit=0, socket_factory=self._socket
             ),
             timeout=aiohttp.ClientTimeout(total=None),
-            headers={**self._order.headers, "Tus-Resumable": "1.0.0"},
+            headers={"Tus-Resumable": "1.0.0"},
             cookie_jar=aiohttp.DummyCookieJar(),
             max_line_size=_HEADER_LIMIT,
             max_field_size=_HEADER_LIMIT,
@@ -126,21 +129,28 @@ class Wire:
 
     async def announced(self) -> Announced:
         """Ask what the server can do. Raises: UploadFault."""
-        answer = self._good(await self._ask("OPTIONS", self._order.endpoint), self._no_endpoint)
+        answer = self._good(await self._ask("OPTIONS", self._endpoint), self._no_endpoint)
         extensions = frozenset(answer.words("Tus-Extension"))
         return Announced(extensions, tuple(answer.words("Tus-Checksum-Algorithm")))
 
     async def create(self, fields: Mapping[str, str]) -> str:
         """Make an upload; give its URL. Raises: UploadFault."""
-        endpoint = self._order.endpoint
+        endpoint = self._endpoint
         answer = self._good(await self._ask("POST", endpoint, fields), self._no_endpoint)
         place = answer.headers.get("Location")
         if place is None:
             raise Refused("the server made an upload and did not say where: is it a tus server?")
-        url = urljoin(endpoint, place)
+        try:
+            url = check_endpoint(urljoin(endpoint, place))
+        except ValueError:
+            raise Refused("the server gave the upload a URL that is none") from None
         if urlsplit(url).scheme != urlsplit(endpoint).scheme:
             text = f"the server calls the upload {shown_url(url)}, which is another scheme than"
             raise Refused(f"{text} that of --to: its public URL, or that of its proxy, is wrong")
+        if "@" in urlsplit(url).netloc or url in self._made:  # Two would be mixed in it.
+            password = "a password in its URL" if url not in self._made else "the URL of another"
+            raise Refused(f"the server gave this upload {password}")
+        self._made.add(url)
         return url
 
     async def find(self, url: str) -> Found:
@@ -189,16 +199,20 @@ class Wire:
         if self._session is None:
             raise RuntimeError("the session is not open")
         silence = self._order.silence
+        # The server may send us anywhere: credentials are for the one that was named.
+        secrets = self._secrets if self._is_home(url) else {}
         try:
             async with asyncio.timeout(silence) as limit:
                 data = None if body is None else body.pieces(limit, silence)
                 asked = self._session.request(
-                    method, url, headers=fields, data=data, allow_redirects=False
+                    method,
+                    url,
+                    headers={**secrets, **(fields or {})},
+                    data=data,
+                    allow_redirects=False,
                 )
                 async with asked as answer:
-                    text = await answer.content.read(_TEXT) if answer.status >= 300 else b""  # noqa: PLR2004
-                    shown = self._shown(text.decode(errors="replace"), answer.content_type)
-                    return _Answer(answer.status, answer.reason or "", answer.headers, shown)
+                    return await self._read(answer)
         except TimeoutError:
             raise Trouble(f"nothing moved for {silence:g} s") from None
         except (aiohttp.ClientError, OSError) as error:
@@ -206,11 +220,22 @@ class Wire:
                 raise body.fault from None
             raise _of_connection(error) from None
 
-    def _shown(self, text: str, kind: str) -> str:
+    def _is_home(self, url: str) -> bool:
+        return _origin(urlsplit(url)) == _origin(urlsplit(self._endpoint))
+
+    async def _read(self, answer: aiohttp.ClientResponse) -> _Answer:
+        """Read no more than is shown."""
+        text = await answer.content.read(_TEXT) if answer.status >= 300 else b""  # noqa: PLR2004
+        plain = answer.content_type in {"text/plain", "application/json"}
+        shown = self._shown(text.decode(errors="replace")) if plain else ""
+        if answer.status == 401 and not self._is_home(str(answer.url)):  # noqa: PLR2004
+            shown = "the upload is not on the host of --to, so it got no credentials"
+        reason = self._shown(answer.reason or "")
+        return _Answer(answer.status, reason, answer.headers, shown)
+
+    def _shown(self, text: str) -> str:
         """Give the first line of what a server says, without what was sent to it in secret."""
-        if kind not in {"text/plain", "application/json"}:
-            return ""
-        for value in self._order.headers.values():
+        for value in self._secrets.values():
             for secret in (value, value.rpartition(" ")[2]):
                 text = text.replace(secret, "***") if len(secret) >= _SECRET else text
         line = next(iter(text.strip().splitlines()), "")
@@ -230,8 +255,9 @@ class Wire:
         if status in _PASSING or (status >= 500 and status not in _LASTING):  # noqa: PLR2004
             raise Trouble(text, retry_after=_retry_after(answer.headers.get("Retry-After", "")))
         if 300 <= status < 400 and "Location" in answer.headers:  # noqa: PLR2004
-            place = shown_url(urljoin(self._order.endpoint, answer.headers["Location"]))
-            text += f" and points to {place}: if that is right, give it as --to"
+            with suppress(ValueError):  # It is no URL.
+                place = shown_url(urljoin(self._endpoint, answer.headers["Location"]))
+                text += f" and points to {self._shown(place)}: if that is right, give it as --to"
         raise Refused(text)
 
     @staticmethod
@@ -269,6 +295,23 @@ class _Body:
             raise
 
 
+def _credentials(order: Order) -> tuple[str, dict[str, str]]:
+    """Give the creation URL without its user and password, and the headers that are secret."""
+    parts = urlsplit(order.endpoint)
+    user, at, place = parts.netloc.rpartition("@")
+    secrets = dict(order.headers)
+    if at:
+        name, _, password = user.partition(":")
+        pair = f"{unquote(name)}:{unquote(password)}".encode()
+        secrets["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
+    return parts._replace(netloc=place).geturl(), secrets
+
+
+def _origin(parts: SplitResult) -> tuple[str, str | None, int | None]:
+    default = 443 if parts.scheme == "https" else 80
+    return parts.scheme, parts.hostname, parts.port or default
+
+
 def _of_connection(error: aiohttp.ClientError | OSError) -> UploadFault:
     match error:
         case aiohttp.ClientConnectorCertificateError():
@@ -291,7 +334,7 @@ def _retry_after(value: str) -> float:
         return float(value)
     try:
         moment = email.utils.parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0.0
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return max(0.0, (moment - datetime.now(UTC)).total_seconds())

@@ -270,6 +270,20 @@ def _replaced(uploader) -> int:
     return (uploader.folder / "a").stat().st_ctime_ns
 
 
+def test_an_upload_is_remembered_until_another_takes_its_place(uploader):
+    uploader.file("a", SIZE)
+    broken = tus(offset=400)
+    with _Answers(lambda m, p: said(503) if m == "PATCH" else answer(m, p)) as server:
+        answer = broken
+        uploader.run("a", "--to", server.url, "--retry-for=0")
+        answer = lambda *_: said(403)  # noqa: E731 - a token that has expired
+        assert uploader.run("a", "--to", server.url, "--retry-for=0").returncode == 1
+        answer = broken
+        done = uploader.run("a", "--to", server.url, "--retry-for=0")
+    assert "goes on at byte 400" in done.stderr
+    assert server.methods().count("POST") == 2
+
+
 def test_a_link_in_the_place_of_what_is_kept_is_not_followed(uploader):
     uploader.file("a", SIZE)
     with _Answers(lambda *_: said(503)) as server:

@@ -231,8 +231,8 @@ class _Transfer:
             try:
                 return await self._go_on(number, part)
             except Vanished as fault:
+                # Kept on disk until another is made: whoever may not see it now may do so later.
                 part.url = None
-                self._mark.save()
                 self._at(number, 0)
                 self._run.reporter.notes(f"{fault}: begins anew")
         raise Refused("the server keeps losing the upload")

@@ -18,6 +18,8 @@ from conformance.wire import WireError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from conformance.runner import Run
+
 UNUSABLE = 2
 """Exit status: the suite could not run, or stumbled itself."""
 
@@ -101,6 +103,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.html.write_text(as_html(found), encoding="utf-8")
     except OSError as error:
         print(f"conformance: {error}", file=sys.stderr)
+        return UNUSABLE
+    return _status(found)
+
+
+def _status(found: Run) -> int:
+    if found.gone:
+        print(f"conformance: the server answers no more: {found.gone}", file=sys.stderr)
         return UNUSABLE
     if found.violations:
         return 1

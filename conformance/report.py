@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, TextIO
 
 from conformance.clauses import LEVELS
 from conformance.reproduce import one_line, show_response, show_sent
-from conformance.runner import ERROR, FAIL, NOT_ANNOUNCED, NOT_APPLICABLE, PASS, UNTESTED
+from conformance.runner import (
+    ERROR,
+    FAIL,
+    NOT_ANNOUNCED,
+    NOT_APPLICABLE,
+    NOT_LOOKED_AT,
+    PASS,
+    UNTESTED,
+)
 
 if TYPE_CHECKING:
     from conformance.runner import Result, Row, Run
@@ -56,7 +64,7 @@ class Console:
     def _failures(self, row: Row) -> None:
         clause = row.clause
         for result in row.results:
-            if result.outcome not in {FAIL, ERROR}:
+            if result.outcome not in {FAIL, ERROR} or result.text.startswith(NOT_LOOKED_AT):
                 continue
             title = f"{clause.clause_id} ({clause.word}) {result.check}: {result.about}"
             lines = [

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import conformance.checks  # noqa: F401 - registers the checks
 from conformance.check import CHECKS, Check, NotApplicable, Unable, Violation
 from conformance.clauses import Clause, choose, read_clauses
+from conformance.pulse import Pulse
 from conformance.wire import WireError
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ NOT_ANNOUNCED = "not announced"
 NOT_APPLICABLE = "not applicable"
 ERROR = "error"
 UNTESTED = "untested"
+
+NOT_LOOKED_AT = "not looked at, the server answers no more"
+"""How the text of an error begins that is only the end of the server."""
 
 _WORST_FIRST = (ERROR, FAIL, PASS, NOT_APPLICABLE, NOT_ANNOUNCED)
 
@@ -43,6 +47,8 @@ class Result:
     culprit: Exchange | None = None
     """The exchange that shows the failure."""
     seconds: float = 0.0
+    is_silence: bool = False
+    """Whether it failed because no answer came."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +81,8 @@ class Run:
     """Seconds since the epoch."""
     seconds: float
     extensions: tuple[str, ...] = ()
+    gone: str = ""
+    """Why the server answered no more before the end; empty if it did."""
 
     def outcome(self, clause_id: str) -> str:
         """Give the outcome of a clause."""
@@ -109,6 +117,7 @@ def run(
     started = time.time()
     wanted = chosen_checks(only, profile)
     beside = [one for one in wanted if not one.is_alone]
+    pulse = Pulse(target)
     results: list[Result] = []
 
     def note(result: Result) -> None:
@@ -117,11 +126,11 @@ def run(
             on_result(result)
 
     with ThreadPoolExecutor(max_workers=target.settings.jobs) as pool:
-        for result in pool.map(lambda one: run_check(one, target), beside):
+        for result in pool.map(lambda one: _look(one, target, pulse), beside):
             note(result)
     for one in wanted:
         if one.is_alone:
-            note(run_check(one, target))
+            note(_look(one, target, pulse))
     return Run(
         url=target.url,
         rows=_rows(results, only, profile),
@@ -129,7 +138,18 @@ def run(
         started=started,
         seconds=time.time() - started,
         extensions=tuple(sorted(target.announced.extensions)),
+        gone=pulse.gone(),
     )
+
+
+def _look(one: Check, target: Target, pulse: Pulse) -> Result:
+    """Run a check unless the server is gone: who ended it is to blame, not who came after."""
+    if pulse.gone():
+        return _result(one, ERROR, f"{NOT_LOOKED_AT}: {pulse.gone()}")
+    result = run_check(one, target)
+    if result.is_silence and not pulse.feel() and pulse.gone():
+        return replace(result, outcome=ERROR, text=f"{NOT_LOOKED_AT}: {pulse.gone()}")
+    return result
 
 
 def run_check(one: Check, target: Target) -> Result:
@@ -140,7 +160,7 @@ def run_check(one: Check, target: Target) -> Result:
         return _result(one, NOT_ANNOUNCED, text)
     own = target.fork()
     begun = time.monotonic()
-    outcome, text, response = PASS, "", None
+    outcome, text, response, is_silence = PASS, "", None, False
     try:
         one.function(own)
     except NotApplicable as moot:
@@ -151,14 +171,15 @@ def run_check(one: Check, target: Target) -> Result:
         outcome, text, response = FAIL, violation.text, violation.response
     except (WireError, OSError) as error:
         outcome, text = FAIL, f"expected a response: {error}"
+        is_silence = True
     except Exception:  # noqa: BLE001 - a fault of the suite must not end the run
         outcome, text = ERROR, traceback.format_exc(limit=-3)
     own.tidy()
     _hide(own)
     culprit = _culprit(own.exchanges, response) if outcome in {FAIL, ERROR} else None
     exchanges = own.exchanges if culprit is not None else []
-    seconds = time.monotonic() - begun
-    return _result(one, outcome, text, exchanges=exchanges, culprit=culprit, seconds=seconds)
+    result = _result(one, outcome, text, exchanges=exchanges, culprit=culprit)
+    return replace(result, seconds=time.monotonic() - begun, is_silence=is_silence)
 
 
 def _result(
@@ -168,7 +189,6 @@ def _result(
     *,
     exchanges: list[Exchange] | None = None,
     culprit: Exchange | None = None,
-    seconds: float = 0.0,
 ) -> Result:
     return Result(
         check=one.name,
@@ -178,7 +198,6 @@ def _result(
         text=text,
         exchanges=exchanges or [],
         culprit=culprit,
-        seconds=seconds,
     )
 
 

@@ -98,6 +98,7 @@ def test_without_npm_the_package_is_built_and_says_what_is_missing(source, tmp_p
         assert "npm" in text
         assert "--no-page" in text
     assert "\nupload page at" not in log.read_text()
+    assert str(tmp_path) not in page
 
 
 def test_a_wheel_from_the_source_distribution_needs_neither_node_nor_network(

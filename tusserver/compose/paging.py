@@ -38,7 +38,8 @@ def page_setup(settings: Settings, engine: UploadEngine) -> list[web.RouteDef]:
         return []
     files = _files()
     if files is None:
-        return missing_routes(_reason())
+        # Why it was not built is for the log alone: npm's words name the machine that built it.
+        return missing_routes(f"It was not built; {REMEDY}.")
     connects = None
     if settings.public_url is not None:
         url = urlsplit(settings.public_url)

@@ -91,6 +91,13 @@ _LEGEND = """\
 | n/a | the server's own right choice makes the row moot |
 | · | no check looked at it from outside in this run |
 """
+_SEEN = """
+## What was seen
+
+Each failure with the name of its check, and a line for a shell that makes what is needed and
+repeats the request. Where several requests race each other one line is not enough: the command of
+the suite above, with `--only` and the name of the check behind it, lets them race again.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,7 +203,7 @@ def render(servers: Sequence[Server], clauses: Mapping[str, Clause]) -> str:
     ]
     for title, levels, text in _PARTS:
         pieces += [f"\n### {title}\n\n{text}\n\n", *_matrix(servers, clauses, levels)]
-    pieces += ["\n## What was seen\n"]
+    pieces += [_SEEN]
     for server in servers:
         pieces += _seen(server, clauses)
     return "".join(pieces)

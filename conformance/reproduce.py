@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 _SHOWN = 400
 _STEPS = 12
-_PLAIN = frozenset({"host", "content-length"})
 _LONG = 64
 _HEX = 32
 _IDLE = (b"HEAD ", b"OPTIONS ", b"GET ")
@@ -128,8 +127,9 @@ def _curl(exchange: Exchange, known: dict[str, str]) -> str | None:
     arguments = ["-si", "--path-as-is"]
     arguments += ["-k", "--http1.1"] if exchange.is_tls else []
     arguments += ["-I"] if method == "HEAD" else ["-X", method]
+    own = {"host": urlsplit(_origin(exchange)).netloc, "content-length": length}
     for name, value in fields:
-        if name.lower() not in _PLAIN:
+        if own.get(name.lower()) != value:
             arguments += ["-H", f"{name}: {value}" if value else f"{name};"]
     if not any(name.lower() == "content-type" for name, _ in fields) and size:
         arguments += ["-H", "Content-Type:"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import signal
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,6 +20,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 __all__ = ["redis_server", "start_redis"]
+
+
+def pytest_configure() -> None:
+    """Take the signals that programs are ended by back from whoever ignored them for us.
+
+    `nohup`, and shells that start something in the background, do; programs inherit it.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -197,7 +197,7 @@ async def test_a_refused_login_is_unavailable_and_no_password_is_logged(
 ):
     server = start_redis(requirepass="the-r1ght-one")
     caplog.set_level(logging.DEBUG)
-    async with opened(f"redis://{password}127.0.0.1:{server.port}/0") as state:
+    async with opened(f"redis://{password}127.0.0.1:{server.port}/0", patience=20) as state:
         with pytest.raises(StateUnavailable):
             await state.attach(STORE_ID)
 

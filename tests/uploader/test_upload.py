@@ -92,7 +92,7 @@ def test_ctrl_c_ends_it_while_it_waits_for_standard_input(server, uploader):
     assert json.loads(process.stdout.readline())["event"] == "start"
     assert json.loads(process.stdout.readline())["event"] == "create"
     process.send_signal(2)
-    assert process.wait(5) == 130
+    assert process.wait(20) == 130
     uploader.ended(process)
 
 

@@ -137,7 +137,7 @@ def test_a_proxy_that_refuses_large_bodies_gets_small_ones(make_server, visit, a
         seen.choose(a_file("big.bin", 9 * MIB))
         seen.assert_arrived("big.bin", 9 * MIB)
         assert creations(server) == 1
-        sizes = {int(size) for size in re.findall("PATCH .* received=([0-9]+)", server.log)}
+        sizes = {int(size) for size in re.findall("PATCH .* received=([0-9]+)", server.whole_log())}
         assert max(sizes) == MIB
         seen.choose(a_file("next.bin", 9 * MIB))
         seen.assert_arrived("next.bin", 9 * MIB)
@@ -154,9 +154,9 @@ def test_a_proxy_that_hangs_up_on_large_bodies_gets_small_ones(make_server, visi
         seen.choose(a_file("cut.bin", 9 * MIB))
         seen.assert_arrived("cut.bin", 9 * MIB)
     # The page asks where it is after each of two failures; the browser sends by itself again, too.
-    assert server.log.count("HEAD /files/") == 2
+    assert server.whole_log().count("HEAD /files/") == 2
     assert creations(server) == 1
-    sizes = [int(size) for size in re.findall("PATCH .* received=([0-9]+)", server.log)]
+    sizes = [int(size) for size in re.findall("PATCH .* received=([0-9]+)", server.whole_log())]
     assert sizes == [4 * MIB, 4 * MIB, MIB]
 
 

@@ -115,7 +115,7 @@ class Visit:
 
 def creations(server: TusServer) -> int:
     """Count the uploads that a server has made, by its log."""
-    return len(re.findall(r"POST \S+ 201", server.log))
+    return len(re.findall(r"POST \S+ 201", server.whole_log()))
 
 
 def page_of(server: TusServer) -> str:

@@ -108,7 +108,7 @@ FEW = f"{LITTLE}; import tusserver.process.descriptors as d; d.KEPT = -1000"
 
 def test_the_limit_of_open_files_limits_connections(start: Start):
     program = start(patch=LITTLE).ready()
-    assert "at most 3 connections at once instead of 10000" in program.log
+    assert program.said("at most 3 connections at once instead of 10000"), program.log
     assert connections_within(2**20, 10_000) == 10_000
 
 

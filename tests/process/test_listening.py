@@ -58,8 +58,8 @@ def test_tls_is_served_and_a_restart_takes_a_new_certificate(
     context = ssl.create_default_context(cafile=str(certificate))
     words = f"--tls-certificate={certificate}", f"--tls-key={key}"
     program = start(f"--workers={workers}", *words).ready()
-    assert "listens on https://127.0.0.1:" in program.log
-    assert "curl -i --insecure " in program.log
+    assert program.said("listens on https://127.0.0.1:"), program.log
+    assert program.said("curl -i --insecure "), program.log
     assert say(program, context)["subject"] == ((("commonName", "first"),),)
     # Who speaks plain HTTP, or nothing at all, harms nobody.
     with socket.create_connection(("127.0.0.1", program.port), timeout=5) as plain:
@@ -95,7 +95,7 @@ def test_certificates_that_cannot_be_used_are_told_in_one_line(start: Start, tmp
     for given, with_key, line in cases:
         program = start(f"--tls-certificate={given}", f"--tls-key={with_key}")
         assert program.process.wait(15) == 2
-        assert f"tusserver: {line}" in program.log
+        assert program.said(f"tusserver: {line}"), program.log
         assert program.log.count("\n") == 1
 
 
@@ -108,8 +108,8 @@ def test_a_unix_socket_is_made_served_and_removed(start: Start, upload_dir: Path
         dead.listen()
     words = f"--workers={workers}", f"--unix-socket={path}", "--unix-socket-mode=600"
     program = start(*words).ready()
-    assert f"listens on unix:{path} (path /files/)" in program.log
-    assert f"--unix-socket '{path}'" in program.log
+    assert program.said(f"listens on unix:{path} (path /files/)"), program.log
+    assert program.said(f"--unix-socket '{path}'"), program.log
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     wire = object.__new__(Wire)
     wire._buffer, wire._timeout = b"", 5.0
@@ -137,7 +137,7 @@ def test_a_unix_socket_is_made_served_and_removed(start: Start, upload_dir: Path
 def test_a_unix_socket_that_cannot_be_is_told_in_one_line(start: Start, path: str, line: str):
     program = start(f"--unix-socket={path}")
     assert program.process.wait(15) == 2
-    assert line in program.log
+    assert program.said(line), program.log
 
 
 def test_every_address_of_a_name_is_listened_on():

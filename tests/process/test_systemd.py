@@ -146,7 +146,7 @@ def test_a_descriptor_that_does_not_listen_is_a_wrong_setting(start: Start):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
         program = start(activated=datagrams)
         assert program.process.wait(15) == 2
-    assert "LISTEN_FDS=1: descriptor 3 is no listening stream socket" in program.log
+    assert program.said("LISTEN_FDS=1: descriptor 3 is no listening stream socket"), program.log
 
 
 # --- the unit files -----------------------------------------------------------------------

@@ -43,8 +43,10 @@ def test_a_killed_worker_takes_nobody_elses_connection_with_it_and_is_replaced(s
     assert tus.patch(doomed, 60, b"x" * 40).status == 204
     assert tus.content(doomed) == b"x" * 100
     assert second in program.settled(2)
-    assert f"(process {first}) was ended by SIGKILL: another one takes its place" in program.log
-    assert "dmesg" in program.log
+    assert program.said(f"(process {first}) was ended by SIGKILL: another one takes its place"), (
+        program.log
+    )
+    assert program.said("dmesg"), program.log
 
 
 def test_any_worker_may_get_any_request_of_an_upload(start: Start, state_url: str):
@@ -63,9 +65,11 @@ def test_any_worker_may_get_any_request_of_an_upload(start: Start, state_url: st
 
 
 def test_connections_that_stay_are_shared_out_evenly(start: Start):
+    # A worker waits a moment for one that has fewer, and no longer: a busy machine makes it uneven.
     program = start("--workers=3").ready()
     with spread(program.tus, program.settled(3), count=30) as wires:
-        assert sorted(map(len, wires.values())) == [10, 10, 10]
+        counts = sorted(map(len, wires.values()))
+    assert counts[-1] - counts[0] <= 3, counts
 
 
 def test_a_worker_that_dies_again_and_again_is_replaced_ever_later(
@@ -96,7 +100,7 @@ def test_a_worker_that_hangs_is_replaced_and_says_where_it_hangs(start: Start):
     os.kill(first, signal.SIGUSR2)
     assert program.said(f"process {first} has not shown a sign of life", within=8.0)
     assert program.said(f"(process {first}) was ended by SIGKILL")
-    assert "in <lambda>" in program.log
+    assert program.said("in <lambda>"), program.log
     now = program.settled(2)
     assert first not in now
     # What somebody stops on purpose, to look at it, is let alone.

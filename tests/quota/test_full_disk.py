@@ -39,7 +39,7 @@ def test_a_creation_on_a_full_disk_is_507_and_the_remedy_is_space(small_disk, ma
     answers = [tus.post({"Upload-Length": "5"}) for _ in range(3)]
     assert {answer.status for answer in answers} == {507}
     assert {answer.code for answer in answers} == {"storage_full"}
-    assert "free some" in server.log
+    assert server.said("free some"), server.log
     assert "--max-open none" not in server.log
     told = ready(server)
     assert "free some space" in told

@@ -170,8 +170,8 @@ def test_owners_have_limits_of_their_own(make_server, upload_dir):
     refused = bob.post(creation(5))
     assert (refused.status, refused.code) == (429, "too_many_uploads")
     assert b"ann" not in refused.body
-    assert "--owner-max-open is 2" in server.log
-    assert "--max-open is 3" in server.log
+    assert server.said("--owner-max-open is 2"), server.log
+    assert server.said("--max-open is 3"), server.log
 
 
 # --- bodies
@@ -294,7 +294,7 @@ def test_a_thousand_unfinished_uploads_are_enough_where_anybody_may_create_them(
     assert refused.body == (
         b"too_many_uploads: There are too many unfinished uploads: finish or remove some first.\n"
     )
-    assert "--max-open is 1000" in server.log
+    assert server.said("--max-open is 1000"), server.log
 
 
 def test_with_authorisation_there_is_no_such_limit(make_server, upload_dir):

@@ -13,6 +13,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from tests.support.waiting import eventually
+
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -22,6 +24,7 @@ MOUNTED = "mounted"
 MODULES = {PROGRAM: "tusserver", MOUNTED: "tests.support.host"}
 START_SECONDS = 15.0
 STOP_SECONDS = 15.0
+QUIET_SECONDS = 0.2
 
 _LISTENS = re.compile(r"http://127\.0\.0\.1:([0-9]+)(/\S*)\n")
 _MEMORY = re.compile(r"^VmRSS:\s+([0-9]+) kB$", re.MULTILINE)
@@ -166,6 +169,18 @@ class TusServer:
     def log(self) -> str:
         """Give everything it has printed and logged, over all its lives."""
         return self._log.read_text(errors="replace") if self._log.exists() else ""
+
+    def whole_log(self) -> str:
+        """Give the log once nothing has been added to it for a while."""
+        before, now = "", self.log
+        while now != before:
+            time.sleep(QUIET_SECONDS)
+            before, now = now, self.log
+        return now
+
+    def said(self, text: str, *, times: int = 1) -> bool:
+        """Wait until the log has a text so many times: it is written after the answer."""
+        return eventually(lambda: self.log.count(text) >= times, within=START_SECONDS)
 
     def check_log(self) -> None:
         """Prove that nothing went wrong that nobody looked at."""

@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import importlib
 from enum import Enum
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -58,10 +58,34 @@ class Body(Protocol):
         """Give the value of a trailer field once the body is complete; None if absent."""
 
 
+class Sink(Protocol):
+    """Where bytes go while they arrive, without a task that waits for them."""
+
+    turn: int
+    """The most bytes to offer at once."""
+
+    def put(self, data: memoryview) -> int:
+        """Store bytes that follow those before; give how many. Fewer than offered: read the rest.
+
+        `data` is only good during the call. Never raises.
+        """
+
+
+@runtime_checkable
+class Pourable(Protocol):
+    """A body that can hand its bytes on in the moment in which they arrive."""
+
+    async def pour(self, sink: Sink) -> None:
+        """Put what arrives into the sink, until it takes no more or the body has ended.
+
+        What the sink did not take comes with the next `read`. Safe to cancel.
+        """
+
+
 class Digest(Protocol):
     """A running digest, as hashlib makes them."""
 
-    def update(self, data: bytes, /) -> None:
+    def update(self, data: bytes | memoryview, /) -> None:
         """Add bytes."""
 
     def digest(self) -> bytes:
@@ -109,7 +133,7 @@ class Running:
         self.before_last: Running | None = None
         """How it stood one byte before the end: an upload that is not finished waits there."""
 
-    def update(self, data: bytes) -> None:
+    def update(self, data: bytes | memoryview) -> None:
         """Add the bytes that follow. Blocks for a millisecond a MiB, without the GIL."""
         if self.length is not None and 0 <= (left := self.length - 1 - self.offset) < len(data):
             self._add(data[:left])
@@ -117,7 +141,7 @@ class Running:
             data = data[left:]
         self._add(data)
 
-    def _add(self, data: bytes) -> None:
+    def _add(self, data: bytes | memoryview) -> None:
         for digest in self._digests.values():
             digest.update(data)
         self.offset += len(data)
@@ -153,7 +177,7 @@ class Tap:
         self._digests = {algorithm: ALGORITHMS[algorithm]() for algorithm in algorithms}
         self._whole = whole
 
-    def update(self, data: bytes) -> None:
+    def update(self, data: bytes | memoryview) -> None:
         """Add bytes, in the order of the body."""
         for digest in self._digests.values():
             digest.update(data)

@@ -6,7 +6,7 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tusserver.body import BodyEnd
+from tusserver.body import BodyEnd, Pourable
 from tusserver.errors import LengthExceeded, TusError
 from tusserver.storage.space import AHEAD
 from tusserver.storage.trouble import translate
@@ -20,6 +20,82 @@ if TYPE_CHECKING:
 
 TURN_BYTES = 1024 * 1024
 """Bytes after which other tasks get their turn, however fast the body is."""
+HASHED_TURN_BYTES = 256 * 1024
+"""The same where they are hashed on their way, which takes longer than to write them."""
+
+
+class FileSink:
+    """Where the bytes of one append go: its file, from its offset on, inside its window."""
+
+    __slots__ = (
+        "_limit",
+        "_progress",
+        "_start",
+        "_tap",
+        "_writer",
+        "error",
+        "lease",
+        "position",
+        "turn",
+    )
+
+    def __init__(
+        self,
+        lease: FileLease,
+        writer: TimedWriter,
+        *,
+        offset: int,
+        window: int,
+        tap: Tap | None,
+        progress: Progress,
+    ) -> None:
+        """Take at most `window` bytes, the first of them for `offset`."""
+        self.lease = lease
+        self._writer = writer
+        self._start = self.position = offset
+        self._limit = offset + window
+        self._tap = tap
+        self._progress = progress
+        self.turn = TURN_BYTES if tap is None else HASHED_TURN_BYTES
+        self.error: OSError | None = None
+        """Why nothing more can be written."""
+
+    @property
+    def room(self) -> int:
+        """Give the number of bytes that the window still has."""
+        return self._limit - self.position
+
+    @property
+    def stored(self) -> int:
+        """Give the number of bytes that are in the file."""
+        return self.position - self._start
+
+    @property
+    def limit(self) -> int:
+        """Give the offset at which the window ends."""
+        return self._limit
+
+    def put(self, data: memoryview) -> int:
+        """Write what fits the window and reserved space, while the disk is quick."""
+        if self._progress.blocked or self.error is not None:
+            return 0
+        room = min(self._limit, self.lease.reserved) - self.position
+        piece = data if len(data) <= room else data[: max(room, 0)]
+        try:
+            count = self._writer.write_now(self.lease.descriptor, piece, self.position)
+        except OSError as error:
+            self.error = error
+            return 0
+        if count:
+            if self._tap is not None:
+                self._tap.update(data[:count])
+            self.count(count)
+        return count
+
+    def count(self, count: int) -> None:
+        """Note that so many bytes more are in the file."""
+        self.position += count
+        self._progress.advance(count)
 
 
 class Appender:
@@ -42,35 +118,54 @@ class Appender:
         progress: Progress,
     ) -> int:
         """Do what `Storage.append` says."""
-        stored = since_turn = 0
+        sink = FileSink(
+            lease, self._writer, offset=offset, window=window, tap=tap, progress=progress
+        )
         if not self._space.can_allocate:
             # The file's size says nothing about blocks: look at the free space as it grows.
             lease.reserved = offset
         try:
-            while data := await body.read():
-                room = window - stored
-                if room > 0:
-                    piece = data if len(data) <= room else data[:room]
-                    await self._store(lease, piece, offset + stored, offset + window)
-                    stored += len(piece)
-                    if tap is not None:
-                        await self._hash(tap, piece)
-                    progress.advance(len(piece))
-                if len(data) > room:
-                    raise LengthExceeded
-                if progress.blocked:
-                    await progress.unblocked()
-                since_turn += len(data)
-                if since_turn >= TURN_BYTES:
-                    since_turn = 0
-                    await asyncio.sleep(0)
+            await self._receive(body, sink, tap, progress)
         except OSError as exc:
             body.stop(BodyEnd.REFUSED)
             raise translate(exc, lease.path, "writing to") from exc
         except TusError:
             body.stop(BodyEnd.REFUSED)
             raise
-        return stored
+        return sink.stored
+
+    async def _receive(
+        self, body: Body, sink: FileSink, tap: Tap | None, progress: Progress
+    ) -> None:
+        """Store the body as it arrives where that goes, piece by piece elsewhere."""
+        pourable = body if isinstance(body, Pourable) else None
+        since_turn = 0
+        while True:
+            if pourable is not None and self._writer.is_quick:
+                await pourable.pour(sink)
+                if sink.error is not None:
+                    raise sink.error
+            if not (data := await body.read()):
+                return
+            await self._take(data, sink, tap, progress)
+            since_turn += len(data)
+            if since_turn >= TURN_BYTES:
+                since_turn = 0
+                await asyncio.sleep(0)
+
+    async def _take(self, data: bytes, sink: FileSink, tap: Tap | None, progress: Progress) -> None:
+        """Store one piece, whatever has to be waited for. Raises: OSError, LengthExceeded."""
+        room = sink.room
+        if room > 0:
+            piece = data if len(data) <= room else data[:room]
+            await self._store(sink, piece)
+            if tap is not None:
+                await self._hash(tap, piece)
+            sink.count(len(piece))
+        if len(data) > room:
+            raise LengthExceeded
+        if progress.blocked:
+            await progress.unblocked()
 
     async def _hash(self, tap: Tap, data: bytes) -> None:
         """Hash one piece, in a thread if that takes longer than to get there."""
@@ -79,11 +174,12 @@ class Appender:
         else:
             tap.update(data)
 
-    async def _store(self, lease: FileLease, data: bytes, position: int, limit: int) -> None:
+    async def _store(self, sink: FileSink, data: bytes) -> None:
         """Write one piece; all its writes have returned when this returns or raises."""
+        lease, position = sink.lease, sink.position
         end = position + len(data)
         if end > lease.reserved:
-            goal = min(end + AHEAD, limit)
+            goal = min(end + AHEAD, sink.limit)
             await self._pool.run(
                 partial(self._space.extend, lease.descriptor, lease.reserved, goal)
             )

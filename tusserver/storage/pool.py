@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -95,12 +96,40 @@ class TimedWriter:
         try:
             write_all(descriptor, data, offset)
         finally:
-            took = self._clock() - start
-            if took > SLOW_WRITE:
-                self._pool_until = self._clock() + POOL_SECONDS
-                logger.info(
-                    "a write of %d bytes took %.0f ms: the next %.0f s use threads",
-                    len(data),
-                    took * 1000,
-                    POOL_SECONDS,
-                )
+            self._judge(len(data), self._clock() - start)
+
+    @property
+    def is_quick(self) -> bool:
+        """Tell whether the loop may write: the disk was quick lately."""
+        return self._clock() >= self._pool_until
+
+    def write_now(self, descriptor: int, data: memoryview, offset: int) -> int:
+        """Write what the disk takes at once; give how many bytes that were, 0 in bad times.
+
+        In pieces of at most 256 KiB: after a slow one the rest is the caller's again.
+        Raises: OSError.
+        """
+        done, start = 0, self._clock()
+        if start < self._pool_until:
+            return 0
+        while done < len(data):
+            count = os.pwrite(descriptor, data[done : done + INLINE_LIMIT], offset + done)
+            end = self._clock()
+            done += count
+            if self._judge(count, end - start):
+                break
+            start = end
+        return done
+
+    def _judge(self, count: int, took: float) -> bool:
+        """Tell whether a write was too slow for the loop, and stay away from it if so."""
+        if took <= SLOW_WRITE:
+            return False
+        self._pool_until = self._clock() + POOL_SECONDS
+        logger.info(
+            "a write of %d bytes took %.0f ms: the next %.0f s use threads",
+            count,
+            took * 1000,
+            POOL_SECONDS,
+        )
+        return True

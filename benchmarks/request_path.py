@@ -132,6 +132,20 @@ def _location(connection: socket.socket, status: bytes) -> str:
     return rest.partition(b"\r\n")[0].decode() if found else ""
 
 
+def fork_client(base_path: str, *, connections: int, count: int) -> socket.socket:
+    """Fork a client that sends `count` requests when it is told; give what a `Course` needs.
+
+    Call before there is any thread or event loop.
+    """
+    ours, theirs = socket.socketpair()
+    if not os.fork():
+        ours.close()
+        _obey(theirs, base_path, connections, count)
+        os._exit(0)
+    theirs.close()
+    return ours
+
+
 def _obey(control: socket.socket, base_path: str, connections: int, count: int) -> None:
     """Be the client: do what single lines say until nobody says anything."""
     words = control.makefile("rw")
@@ -208,12 +222,12 @@ async def measure(settings: Settings, course: Course, arguments: argparse.Namesp
 
 def print_profile(profile: cProfile.Profile, title: str, count: int) -> None:
     """Print functions by the time that is their own, divided by `count`."""
-    rows: list[tuple[float, float, float, str]] = []
+    rows: list[tuple[float, float, int, str]] = []
     found: dict[tuple[str, int, str], tuple[int, int, float, float, object]]
     found = pstats.Stats(profile).stats  # type: ignore[attr-defined]
-    for (path, line, name), (_, calls, own, whole, _) in found.items():
+    for (path, line, name), (_, times, own, whole, _) in found.items():
         place = path if path == "~" else "/".join(Path(path).parts[-2:])
-        rows.append((own, whole, calls, f"{place}:{line} {name}" if line else name))
+        rows.append((own, whole, times, f"{place}:{line} {name}" if line else name))
     print(title)
     print(f"{'own':>8} {'with its':>8} {'calls':>7}")
     for own, whole, calls, name in sorted(rows, reverse=True)[:SHOWN]:
@@ -235,20 +249,17 @@ def main() -> None:
     words = sys.argv[1:]
     cut = words.index("--") if "--" in words else len(words)
     arguments = parser.parse_args(words[:cut])
-    ours, theirs = socket.socketpair()
     folder = Path(tempfile.mkdtemp(prefix="tus-requests-", dir=arguments.dir))
     own = ["--port=0", f"--upload-dir={folder / 'uploads'}", *words[cut + 1 :]]
     settings = load_settings(own, {})
-    if not os.fork():
-        ours.close()
-        _obey(theirs, settings.base_path, arguments.connections, arguments.count)
-        os._exit(0)
-    theirs.close()
+    control = fork_client(
+        settings.base_path, connections=arguments.connections, count=arguments.count
+    )
     log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT, 0o600)
     os.dup2(log, sys.stderr.fileno())
     start_logging(settings.log_level, settings.log_format)
     try:
-        asyncio.run(measure(settings, Course(ours, arguments.count), arguments))
+        asyncio.run(measure(settings, Course(control, arguments.count), arguments))
     except BaseException:
         print((folder / "log").read_text(), file=sys.stdout)
         raise

@@ -24,8 +24,9 @@ from tests.web.sites import (
 )
 from tusserver.body import BodyEnd
 from tusserver.errors import RequestMalformed
+from tusserver.web.connection import TusConnection
 from tusserver.web.hosts import check_host
-from tusserver.web.server import MAX_FIELD_SIZE, TusConnection
+from tusserver.web.server import MAX_FIELD_SIZE
 
 everywhere = pytest.mark.parametrize("kind", KINDS)
 MALFORMED = "request_malformed: The request is not well-formed HTTP.\n"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.web.sites import HOST, chunk, drain, head, in_chunks, site, sized
 from tusserver.body import BodyEnd
-from tusserver.web.server import can_trail, forget_tail, trailers_of
+from tusserver.web.connection import can_trail, forget_tail, trailers_of
 from tusserver.web.stream import StreamBody
 from tusserver.web.trailers import MAX_HEAD, MAX_SECTION, Framing, Trailers
 

@@ -15,7 +15,7 @@ import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
-from tusserver.web.server import TusConnection
+from tusserver.web.connection import TusConnection
 
 if TYPE_CHECKING:
     from ssl import SSLContext

@@ -28,6 +28,7 @@ from tusserver.protocol.messages import (
 )
 from tusserver.web.access import Gate
 from tusserver.web.arrival import Arrivals
+from tusserver.web.connection import can_trail, forget_tail
 from tusserver.web.cors import CorsPolicy, check_origin, preflight_headers, response_headers
 from tusserver.web.download import send_upload
 from tusserver.web.hosts import check_host
@@ -41,7 +42,6 @@ from tusserver.web.requestlog import (
     note_method,
     note_result,
 )
-from tusserver.web.server import can_trail, forget_tail
 from tusserver.web.stream import StreamBody
 
 if TYPE_CHECKING:

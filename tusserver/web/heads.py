@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+HEAD_TIMEOUT = 30.0
+"""Seconds that the head of a request may take, from its first byte."""
+
 TOO_SLOW = (
     b"HTTP/1.1 408 Request Timeout\r\nTus-Resumable: 1.0.0\r\nConnection: close\r\n"
     b"Content-Length: 0\r\n\r\n"

@@ -19,7 +19,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from tusserver.body import BodyEnd
-from tusserver.web.server import parser_gave_up, trailers_of
+from tusserver.web.connection import parser_gave_up, trailers_of
 
 if TYPE_CHECKING:
     from aiohttp import StreamReader

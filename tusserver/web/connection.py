@@ -1,0 +1,288 @@
+"""The program's own connections (floor 5): aiohttp's, with faults answered in tus's words.
+
+Source: RFC 9112 (messages, connections), tus 1.0.0, "Checksum" (checksum-trailer). What a
+connection of this class adds to aiohttp's: errors of the parser and of handlers are answered
+as every other error is; the trailers of chunked bodies can be read, and do not leak into the
+next request; a client that ends its sending early can still read the answer; a malformed body
+ends at once; a head that dribbles and a client that never reads are cut off; the rest of a body
+can be received by somebody else (see `receiving`).
+
+Nothing here changes what aiohttp's parser sees. Beside documented names it is told by
+`parser_gave_up`, which looks at a private name and does without it where that is missing, and
+by `_forget_body`, which sets one and is proven to work before it is used (`rehearsal`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from http import HTTPStatus
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+from aiohttp.http_exceptions import InvalidURLError
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from tusserver.errors import InternalError, RequestMalformed
+from tusserver.protocol.dialect import choose_dialect
+from tusserver.protocol.messages import Features, Head, Headers
+from tusserver.web.heads import HEAD_TIMEOUT, TOO_SLOW, HeadTimer
+from tusserver.web.lingering import stop_hopeless
+from tusserver.web.trailers import Framing, Trailers
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from aiohttp import StreamReader
+    from aiohttp.http import RawRequestMessage
+
+
+logger = logging.getLogger(__name__)
+
+
+class TusConnection(web.RequestHandler):
+    """One connection of the program's own server."""
+
+    __slots__ = (
+        "_answered",
+        "_client_done",
+        "_content",
+        "_framing",
+        "_head_timer",
+        "_linger_for",
+        "_refusing",
+        "is_fresh",
+        "trailers",
+    )
+
+    def __init__(
+        self,
+        server: web.Server,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        lingering_time: float,
+        head_timeout: float = HEAD_TIMEOUT,
+        **settings: Any,
+    ) -> None:
+        """Take aiohttp's own settings, and how long the head of a request may take."""
+        super().__init__(server, loop=loop, lingering_time=lingering_time, **settings)
+        self._linger_for = lingering_time
+        self._head_timer = HeadTimer(head_timeout, self._cut_slow_head)
+        self._framing = Framing()
+        self._content: StreamReader | None = None
+        self._answered = True
+        self._refusing = False
+        self._client_done: asyncio.Future[None] | None = None
+        self.is_fresh = True
+        """No request has come yet."""
+        self.trailers: Trailers | None = None
+        """The trailers of the request that is being served; None if they cannot be had."""
+
+    def begin(self, message: RawRequestMessage, content: StreamReader) -> RawRequestMessage:
+        """Note that the next message becomes a request; give what it is made of."""
+        self._content = content
+        self._answered = self.is_fresh = False
+        self._head_timer.end()
+        followed = self._framing.next()
+        self.trailers = None if followed is None else followed.trailers
+        self._check_parser()
+        # See `trailers`: what is more than was sent is the trailer of the request before.
+        if followed is not None and len(message.raw_headers) > followed.fields:
+            return _without_first(message, len(message.raw_headers) - followed.fields)
+        return message
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes from the network."""
+        if self._refusing:
+            # Read, so that the refusal can reach a client which still sends.
+            return
+        if data:
+            # What comes after an answer is a head, or the rest of a body that was refused.
+            if self._answered and (self._content is None or self._content.is_eof()):
+                self._head_timer.begin()
+            self._framing.feed(data)
+            if self._framing.is_too_long:
+                # The parser counts each field by itself. It refuses a field without a name, and
+                # that is answered as everything it refuses.
+                super().data_received(b"\r\n:\r\n\r\n")
+                self._refusing = True
+                return
+        super().data_received(data)
+        self._check_parser()
+
+    def _cut_slow_head(self) -> None:
+        if self.transport is not None:
+            logger.info("%s took too long for the head of a request", self.peername)
+            self._refusing = True
+            self.transport.write(TOO_SLOW)
+            self.force_close()
+
+    def _check_parser(self) -> None:
+        """End the body that is being received if the parser gave it up."""
+        content = self._content
+        if content is not None and parser_gave_up(self, content):
+            self._refusing = True
+            self._end_body(web.RequestPayloadError("malformed chunk"))
+
+    def _end_body(self, error: Exception) -> None:
+        content = self._content
+        if content is not None and not content.is_eof() and content.exception() is None:
+            content.set_exception(error)
+
+    def eof_received(self) -> bool | None:  # type: ignore[override]
+        """Take the client's FIN: it may still wait for an answer (RFC 9112 section 9.6)."""
+        self._end_body(ConnectionResetError("the client ended the connection"))
+        self._tell_done()
+        if self._answered or self.ssl_context is not None:
+            return None
+        self.close()
+        return True
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Take the end of the connection."""
+        super().connection_lost(exc)
+        self._head_timer.cancel()
+        # A body that is only read to be thrown away has no request any more that aiohttp tells.
+        self._end_body(ConnectionResetError("the connection was lost"))
+        self._tell_done()
+
+    def close(self) -> None:
+        """Close the connection once the request that is being served has been answered."""
+        super().close()
+        self._tell_done()
+
+    def _tell_done(self) -> None:
+        if self._client_done is not None and not self._client_done.done():
+            self._client_done.set_result(None)
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Send what is left of a response."""
+        if self._framing.lost and isinstance(resp, web.StreamResponse):
+            # The heads that follow could not be told from what the parser made of them.
+            resp.force_close()
+        try:
+            return await super().finish_response(request, resp, start_time)
+        finally:
+            self._answered = True
+            if self._content is not None and self._content.is_eof():
+                self._content = None
+                self.trailers = None
+            elif self._content is not None:
+                length, within = request.content_length, self._linger_for
+                stop_hopeless(self._content, length, within=within, stop=self.force_close)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what the parser refused, or what no handler caught; closes the connection.
+
+        Raises: ConnectionError when an answer has begun, or the client has gone.
+        """
+        if isinstance(exc, ConnectionError):
+            raise exc
+        error: RequestMalformed | InternalError
+        if status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            logger.info("Malformed request from %s: %s", request.remote, _fault(exc, message))
+            self._refusing = True
+            error = RequestMalformed()
+        else:
+            logger.error("%s %s failed", request.method, request.path, exc_info=exc or True)
+            error = InternalError()
+        if request.writer.output_size > 0:
+            raise ConnectionError("an answer has begun: no other can be sent")
+        head = Head(method=request.method, segment=None, headers=Headers(request.headers.items()))
+        reply = choose_dialect(head).fail(error, features=_NO_FEATURES, head=head)
+        response = _LastResponse(
+            self.linger if self._refusing else None,
+            status=reply.status,
+            reason=reply.reason,
+            headers=reply.headers,
+            body=reply.body.encode() or None,
+        )
+        response.force_close()
+        return response
+
+    async def linger(self) -> None:
+        """Say that no more is sent, and wait a while until the client sends no more either.
+
+        Closing with unread bytes would reset the connection, and the answer could be lost.
+        """
+        transport = self.transport
+        if transport is None or not transport.can_write_eof():
+            return
+        transport.write_eof()
+        self._client_done = asyncio.get_running_loop().create_future()
+        await asyncio.wait([self._client_done], timeout=self._linger_for)
+
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        """Log what aiohttp did not expect, but no client's fault."""
+        if not isinstance(kw.get("exc_info"), (ConnectionError, web.RequestPayloadError)):
+            super().log_exception(*args, **kw)
+
+
+class _LastResponse(web.Response):
+    """The last response of a connection."""
+
+    def __init__(self, after: Callable[[], Awaitable[None]] | None, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._after = after
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        await super().write_eof(data)
+        if self._after is not None:
+            await self._after()
+
+
+def can_trail(request: web.BaseRequest) -> bool:
+    """Tell whether the trailers of this request would be delivered."""
+    return trailers_of(request) is not None
+
+
+def trailers_of(request: web.BaseRequest) -> Trailers | None:
+    """Give the trailers of the request that is being served; None on a host's own runner."""
+    connection = request.protocol
+    return connection.trailers if isinstance(connection, TusConnection) else None
+
+
+def forget_tail(request: web.BaseRequest) -> None:
+    """Keep no trailers of a request that needs none."""
+    trailers = trailers_of(request)
+    if trailers is not None:
+        trailers.forget()
+
+
+def parser_gave_up(connection: web.RequestHandler, content: StreamReader) -> bool:
+    """Tell whether aiohttp's parser refused the rest of a body, without a word to the body.
+
+    What follows a body is queued only after its end: anything queued before that is the
+    parser's complaint. Always False where the queue cannot be seen: then silence ends the body.
+    """
+    return not content.is_eof() and bool(getattr(connection, "_messages", None))
+
+
+def _without_first(message: RawRequestMessage, count: int) -> RawRequestMessage:
+    fields = CIMultiDict(islice(message.headers.items(), count, None))
+    return message._replace(
+        headers=CIMultiDictProxy(fields), raw_headers=tuple(message.raw_headers[count:])
+    )
+
+
+_NO_FEATURES = Features(extensions=frozenset())
+_FAULT = re.compile(r"[A-Z][A-Za-z0-9 ]*(?:: [A-Z][A-Za-z ]*)*")
+"""The parser's own words; what it quotes stands in quotes behind them."""
+
+
+def _fault(exc: BaseException | None, message: str | None) -> str:
+    """Say what the parser found wrong, not what it found: that may hold credentials."""
+    if isinstance(exc, InvalidURLError):  # Its message is the URL.
+        return "Invalid URL"
+    match = _FAULT.match(" ".join((message or "").split()))
+    return "" if match is None else match[0]

@@ -12,11 +12,13 @@ import json
 import logging
 import os
 import queue
+import re
 import select
 import sys
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from pythonjsonlogger.json import JsonFormatter
@@ -38,6 +40,9 @@ LAST_WORDS = 2.0
 """Seconds for which the end of the program waits for a reader of its last lines."""
 
 _RequestFields = dict[str, Any]
+_IN_MESSAGE = frozenset({"method", "path", "status"})
+"""Fields of a request that its message has told already."""
+_BARE = re.compile(r'[^ "=]+')
 
 
 def start_logging(level: str = "warning", style: str = TEXT) -> None:
@@ -88,8 +93,12 @@ def _mark(record: logging.LogRecord) -> bool:
 
 def rfc3339(seconds: float) -> str:
     """Write a time as RFC 3339 does, in UTC, with milliseconds."""
-    whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
-    return f"{whole}.{int(seconds % 1 * 1000):03d}Z"
+    return f"{_whole_second(int(seconds))}.{int(seconds % 1 * 1000):03d}Z"
+
+
+@lru_cache(maxsize=4)
+def _whole_second(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 
 
 class TextLines(logging.Formatter):
@@ -97,31 +106,33 @@ class TextLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Write one record; what is more than a line of it is indented."""
-        request_id = getattr(record, "request_id", "")
+        known = record.__dict__
+        request_id = known.get("request_id")
         mark = f"[{request_id}] " if request_id else ""
         line = (
             f"{rfc3339(record.created)} {record.levelname} {record.name} "
             f"{mark}{record.getMessage()}"
         )
-        fields: _RequestFields = getattr(record, "tus_fields", {})
-        # These are in the message already.
-        told = (
-            f" {name}={_value(value)}"
-            for name, value in fields.items()
-            if name not in {"method", "path", "status"}
-        )
-        lines = [_plain(line + "".join(told))]
+        fields: _RequestFields = known.get("tus_fields") or {}
+        for name, value in fields.items():
+            if name not in _IN_MESSAGE:
+                line += f" {name}={_value(value)}"
+        line = _plain(line)
+        if record.exc_info or record.exc_text or record.stack_info:
+            return "\n".join([line, *self._more(record)])
+        return line
+
+    def _more(self, record: logging.LogRecord) -> Iterator[str]:
+        """Give the lines of traces, indented."""
         if record.exc_info and not record.exc_text:
             record.exc_text = self.formatException(record.exc_info)
         for more in (record.exc_text, record.stack_info):
-            lines += [f"    {_plain(row)}" for row in (more or "").splitlines()]
-        return "\n".join(lines)
+            yield from (f"    {_plain(row)}" for row in (more or "").splitlines())
 
 
 def _value(value: object) -> str:
     text = str(value)
-    is_bare = text and not any(character in text for character in ' "=')
-    return text if is_bare else json.dumps(text, ensure_ascii=False)
+    return text if _BARE.fullmatch(text) else json.dumps(text, ensure_ascii=False)
 
 
 def _plain(text: str) -> str:
@@ -170,7 +181,7 @@ class QueuedHandler(logging.Handler):
 
     def _begin(self) -> None:
         # What is queued: a line, or what to set once all before it is written.
-        self._lines: queue.Queue[str | threading.Event] = queue.Queue(self._max_waiting)
+        self._lines: queue.SimpleQueue[str | threading.Event] = queue.SimpleQueue()
         self._lost = 0
         self._counting = threading.Lock()
         self._closing = False
@@ -188,11 +199,11 @@ class QueuedHandler(logging.Handler):
             # Not a moment earlier: whoever forks before the first line has no thread to lose.
             self._thread = threading.Thread(target=self._run, name="tusserver-log", daemon=True)
             self._thread.start()
-        try:
-            self._lines.put_nowait(line)
+        if self._lines.qsize() < self._max_waiting:
+            self._lines.put(line)
             if record.levelno >= logging.WARNING:
                 self._urgent.set()
-        except queue.Full:
+        else:
             with self._counting:
                 self._lost += 1
 
@@ -236,17 +247,15 @@ class QueuedHandler(logging.Handler):
         if self._thread is None:
             return
         written = threading.Event()
-        with suppress(queue.Full):
-            self._lines.put(written, timeout=LAST_WORDS)
-            self._urgent.set()
-            written.wait(LAST_WORDS)
+        self._lines.put(written)
+        self._urgent.set()
+        written.wait(LAST_WORDS)
 
     def close(self) -> None:
         """Write what waits, for two seconds at most, and end the thread."""
         self.flush()
         self._closing = True
-        with suppress(queue.Full):
-            self._lines.put_nowait(threading.Event())  # Wakes the thread, for which that is all.
+        self._lines.put(threading.Event())  # Wakes the thread, for which that is all.
         self._urgent.set()
         self._thread = None
         super().close()

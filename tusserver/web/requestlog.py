@@ -146,8 +146,8 @@ def _log(account: Account, request: web.Request, status: int, seconds: float) ->
         "status": status,
         "remote": peer_of(request) if arrival is None else arrival.client,
         "seconds": round(seconds, 6),
-        **_details(account),
     }
+    _add_details(fields, account)
     if account.reason and (is_fault or logger.isEnabledFor(logging.DEBUG)):
         fields["reason"] = account.reason
     logger.log(
@@ -155,18 +155,23 @@ def _log(account: Account, request: web.Request, status: int, seconds: float) ->
     )
 
 
-def _details(account: Account) -> dict[str, str | int | float]:
-    """Give what was noted, without what there is not."""
-    found = {
-        "upload": account.upload_id,
-        "owner": account.owner,
-        "error": account.error,
-        "offset_before": account.offset_before,
-        "offset": account.offset_after,
-        "sent": account.sent or None,
-    }
+def _add_details(fields: dict[str, str | int | float], account: Account) -> None:
+    """Add what was noted, without what there is not."""
+    if account.upload_id:
+        fields["upload"] = account.upload_id
+    if account.owner:
+        fields["owner"] = account.owner
+    if account.error:
+        fields["error"] = account.error
+    before = account.offset_before
+    if before is not None:
+        fields["offset_before"] = before
+    if account.offset_after is not None:
+        fields["offset"] = account.offset_after
+    if account.sent:
+        fields["sent"] = account.sent
     body = account.body
-    if body is not None and account.offset_before is not None:
-        found["received"] = body.received
-        found["end"] = None if body.end is None else body.end.value
-    return {name: value for name, value in found.items() if value is not None and value != ""}
+    if body is not None and before is not None:
+        fields["received"] = body.received
+        if body.end is not None:
+            fields["end"] = body.end.value

@@ -1,0 +1,98 @@
+"""Measure our server beside its peers.
+
+    python -m benchmarks --prepare
+    python -m benchmarks [--only large,small] [--servers tusserver,nginx] [--rounds 3] [--quick]
+                         [--tusd PATH] [--rustus PATH] [--write]
+
+Without --only it runs the workloads of the page's main table; --all runs every workload, --list
+names them. Peers that are not there are left out. docs/performance.md tells what is measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import resource
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks import workloads
+from benchmarks.peers import prepare
+from benchmarks.rounds import Conditions, measure
+from benchmarks.sample import Scale
+from benchmarks.servers import Paths
+from benchmarks.tables import print_outcome
+
+QUICK = 1 / 64
+FILES = 65_536
+
+
+def main(words: list[str] | None = None) -> int:
+    """Read the arguments and do what they say."""
+    arguments = _arguments(words)
+    found = workloads.find()
+    if arguments.list:
+        for one in found.values():
+            print(f"{one.name:20} {'' if one.main else '(--all) '}{one.title}")
+        return 0
+    if arguments.prepare:
+        prepare()
+        return 0
+    if unknown := set(arguments.only) - found.keys():
+        print(f"no such workload: {', '.join(sorted(unknown))}", file=sys.stderr)
+        return 2
+    _raise_limit()
+    conditions = Conditions(
+        directory=arguments.dir,
+        paths=Paths(arguments.tusd, arguments.rustus),
+        scale=Scale(QUICK if arguments.quick else arguments.scale),
+        rounds=1 if arguments.quick else arguments.rounds,
+        servers=tuple(arguments.servers),
+    )
+    for one in found.values():
+        if one.name in arguments.only or (not arguments.only and (one.main or arguments.all)):
+            print(f"{one.name}: {one.title}", flush=True)
+            print_outcome(asyncio.run(measure(one, conditions)))
+    return 0
+
+
+def _arguments(words: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--prepare", action="store_true", help="install the peers that registries have, and end")
+    add("--list", action="store_true", help="name the workloads, and end")
+    add("--only", type=_names, default=[], metavar="NAMES", help="workloads, with commas between")
+    add("--all", action="store_true", help="also the workloads that are not in the main table")
+    add("--servers", type=_names, default=[], metavar="NAMES", help="only these servers")
+    add("--rounds", type=int, default=3, help="runs of each server (3)")
+    add("--scale", type=float, default=1.0, help="share of each workload that is run (1.0)")
+    add("--quick", action="store_true", help="one round of very little, to see that it works")
+    add("--tusd", type=Path, metavar="PATH", help="the program of tusd")
+    add("--rustus", type=Path, metavar="PATH", help="the program of rustus")
+    add(
+        "--dir",
+        type=Path,
+        default=Path(tempfile.gettempdir()),
+        help="where servers write: on the disk that is to be measured",
+    )
+    return parser.parse_args(words)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _raise_limit() -> None:
+    """Let this process and its servers have as many connections as some workloads need."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES if most == resource.RLIM_INFINITY else min(FILES, most)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -2,8 +2,8 @@
 
 A server is named by a word, ours with what it is started with: `tusserver`, `tusserver:process`,
 `tusserver:process:redis:2` (durability, state, worker processes; also `portable`, the way bodies
-are received). Each writes into a directory of its own, logs what it logs by default into a file, and
-is left at its defaults otherwise; what differs from them stands in this file.
+are received). Each writes into a directory of its own, logs what it logs by default into a file,
+and is left at its defaults otherwise; what differs from them stands in this file.
 """
 
 from __future__ import annotations

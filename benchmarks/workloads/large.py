@@ -27,11 +27,11 @@ async def _sixteen(server: Running, scale: Scale) -> Sample:
 
 
 async def _eight_mib(server: Running, scale: Scale) -> Sample:
-    return await send_large(server, size=scale.size(512 * MIB), piece=scale.size(8 * MIB))
+    return await send_large(server, size=scale.size(512 * MIB), piece=8 * MIB)
 
 
 async def _one_mib(server: Running, scale: Scale) -> Sample:
-    return await send_large(server, size=scale.size(256 * MIB), piece=scale.size(MIB))
+    return await send_large(server, size=scale.size(256 * MIB), piece=MIB)
 
 
 WORKLOADS = [

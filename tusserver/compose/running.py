@@ -18,7 +18,8 @@ from tusserver.process.rehearsal import Rehearsal
 from tusserver.process.signals import restarts_on_hangup
 from tusserver.process.supervisor import SHORTEST_GRACE
 from tusserver.web.accepting import Acceptor
-from tusserver.web.server import TusRunner, TusServer
+from tusserver.web.dispatch import ShortcutRunner
+from tusserver.web.server import TusServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,7 +69,7 @@ class Post:
         sys.setswitchinterval(SWITCH_SECONDS)
         # Zero would mean without end. aiohttp waits twice: before and after it ends bodies.
         time = max(settings.shutdown_timeout, SHORTEST_GRACE) * ANSWERING_SHARE / 2
-        runner = TusRunner(
+        runner = ShortcutRunner(
             self.build(settings),
             shutdown_timeout=time,
             keepalive_timeout=settings.keepalive_timeout,
@@ -91,7 +92,7 @@ class Post:
             finally:
                 await runner.cleanup()
 
-    def _acceptor(self, runner: TusRunner, seat: Seat | None) -> Acceptor:
+    def _acceptor(self, runner: ShortcutRunner, seat: Seat | None) -> Acceptor:
         server = runner.server
         if not isinstance(server, TusServer):
             raise TypeError("the runner has not made its server")

@@ -22,6 +22,7 @@ from tusserver.process.listening import ACTIVATED, Address, Listening, activated
 from tusserver.process.notify import Notifier
 from tusserver.process.supervisor import Supervisor
 from tusserver.web.app import plain_errors, tus_app
+from tusserver.web.dispatch import SHORT_WAY
 from tusserver.web.health import health_routes
 
 if TYPE_CHECKING:
@@ -42,7 +43,9 @@ def build_app(settings: Settings, hooks: Hooks | None = None) -> web.Application
         return tus_app(engine, routes=routes)
     app = web.Application(middlewares=[plain_errors])
     app.add_routes(routes)
-    app.add_subapp(settings.base_path, tus_app(engine))
+    uploads = tus_app(engine, base_path=settings.base_path)
+    app.add_subapp(settings.base_path, uploads)
+    app[SHORT_WAY] = uploads[SHORT_WAY]
     return app
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from tusserver.web.dispatch import SHORT_WAY, ShortWay
 from tusserver.web.handlers import TusHandlers
 from tusserver.web.interim import hold_continue
 from tusserver.web.paths import TAIL
@@ -18,15 +20,23 @@ if TYPE_CHECKING:
     from tusserver.engine.core import UploadEngine
 
 
-def tus_app(engine: UploadEngine, *, routes: Sequence[web.RouteDef] = ()) -> web.Application:
+def tus_app(
+    engine: UploadEngine, *, routes: Sequence[web.RouteDef] = (), base_path: str | None = None
+) -> web.Application:
     """Make the application of an engine, to be mounted by `add_subapp` or served alone.
 
     It starts the engine with the host's start-up and closes it with its clean-up. `routes` are
-    served in the place of uploads of that name.
+    served in the place of uploads of that name. Who knows where it will be mounted, and has
+    nothing else below that, names the `base_path`: there is a `SHORT_WAY` then.
     """
     parts = engine.parts
-    handle = counted(TusHandlers(engine).handle, parts.meter, every_request=parts.web.access_log)
+    count = partial(counted, meter=parts.meter, every_request=parts.web.access_log)
+    handlers = TusHandlers(engine)
+    handle = count(handlers.handle)
     app = web.Application()
+    if base_path is not None:
+        uploads = count(partial(handlers.serve, base_path=base_path))
+        app[SHORT_WAY] = ShortWay(base_path, uploads)
     app.add_routes(routes)
     # A sub-application mounted at /files/ also gets /files: never a redirect, which would
     # turn a POST into a GET.

@@ -128,8 +128,8 @@ def peer_of(request: web.BaseRequest) -> str:
     transport = request.transport
     if transport is None:
         return ""
-    connection = transport.get_extra_info("socket")
-    if connection is not None and connection.family == socket.AF_UNIX:
-        return UNIX
     address = transport.get_extra_info("peername")
-    return str(address[0]) if isinstance(address, tuple) else ""
+    if isinstance(address, tuple):
+        return str(address[0])
+    connection = transport.get_extra_info("socket")
+    return UNIX if connection is not None and connection.family == socket.AF_UNIX else ""

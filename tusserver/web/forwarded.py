@@ -15,6 +15,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from tusserver.values import UNIX
@@ -38,6 +39,8 @@ MAX_HOPS = 64
 """The most proxies of one chain."""
 MAX_LENGTH = 16_384
 """The longest field that is read, in characters: who sends more wants to keep us busy."""
+KNOWN_PEERS = 1024
+"""Addresses of which it is kept in mind whether they are trusted."""
 _SHOWN = 200
 _MAX_PORT = 65_535
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
@@ -88,6 +91,8 @@ class TrustedProxies:
         entries = tuple(networks)
         self._unix = UNIX in entries
         self._networks = [ipaddress.ip_network(entry) for entry in entries if entry != UNIX]
+        # Each request asks, and most come from few proxies.
+        self._holds = lru_cache(maxsize=KNOWN_PEERS)(self._look_up)
 
     def __bool__(self) -> bool:
         """Tell whether anybody is trusted."""
@@ -97,6 +102,9 @@ class TrustedProxies:
         """Tell whether a peer, an address or `unix`, is trusted."""
         if peer == UNIX:
             return self._unix
+        return bool(self._networks) and self._holds(peer)
+
+    def _look_up(self, peer: str) -> bool:
         address = parse_address(peer)
         return address is not None and any(address in network for network in self._networks)
 

@@ -72,9 +72,12 @@ class TusHandlers:
             extra_headers=options.cors_headers,
         )
 
-    async def handle(self, request: web.Request) -> web.StreamResponse:
+    def handle(self, request: web.Request) -> Awaitable[web.StreamResponse]:
+        """Serve any request that the router brings; see `serve`."""
+        return self.serve(request, base_path_of(request))
+
+    async def serve(self, request: web.Request, base_path: str) -> web.StreamResponse:
         """Serve any request below the base path. Never raises but when it is cancelled."""
-        base_path = base_path_of(request)
         head = read_head(request, base_path)
         dialect = choose_dialect(head)
         features = self._engine.features(base_path=base_path, trailers=head.can_trail)

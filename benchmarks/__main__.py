@@ -3,9 +3,12 @@
     python -m benchmarks --prepare
     python -m benchmarks [--only large,small] [--servers tusserver,nginx] [--rounds 3] [--quick]
                          [--tusd PATH] [--rustus PATH] [--write]
+    python -m benchmarks --report
 
 Without --only it runs the workloads of the page's main table; --all runs every workload, --list
-names them. Peers that are not there are left out. docs/performance.md tells what is measured.
+names them. Peers that are not there are left out. docs/performance.md tells what is measured;
+--write puts what was found into it (plots need `pip install --group bench`), --report makes it anew
+from what was found before.
 """
 
 from __future__ import annotations
@@ -15,13 +18,18 @@ import asyncio
 import resource
 import sys
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks import workloads
+from benchmarks.machine import describe
 from benchmarks.peers import prepare
-from benchmarks.rounds import Conditions, measure
+from benchmarks.plots import plot
+from benchmarks.report import FOLDER, headlines, plot_name, write_page
+from benchmarks.results import Result, load, save
+from benchmarks.rounds import Conditions, Outcome, measure
 from benchmarks.sample import Scale
-from benchmarks.servers import Paths
+from benchmarks.servers import ROOT, Paths, version
 from benchmarks.tables import print_outcome
 
 QUICK = 1 / 64
@@ -39,6 +47,12 @@ def main(words: list[str] | None = None) -> int:
     if arguments.prepare:
         prepare()
         return 0
+    if arguments.report:
+        report(arguments.docs, load(arguments.docs / FOLDER))
+        return 0
+    if arguments.write and arguments.servers:
+        print("--write needs all servers: ratios hold within one run", file=sys.stderr)
+        return 2
     if unknown := set(arguments.only) - found.keys():
         print(f"no such workload: {', '.join(sorted(unknown))}", file=sys.stderr)
         return 2
@@ -53,8 +67,41 @@ def main(words: list[str] | None = None) -> int:
     for one in found.values():
         if one.name in arguments.only or (not arguments.only and (one.main or arguments.all)):
             print(f"{one.name}: {one.title}", flush=True)
-            print_outcome(asyncio.run(measure(one, conditions)))
+            outcome = asyncio.run(measure(one, conditions))
+            print_outcome(outcome)
+            if arguments.write and outcome.rounds:
+                result = keep(outcome, conditions)
+                save(result, arguments.docs / FOLDER)
+                report(arguments.docs, {result.workload: result})
     return 0
+
+
+def keep(outcome: Outcome, conditions: Conditions) -> Result:
+    """Put with what was measured how it was measured."""
+    kinds = dict.fromkeys(name.partition(":")[0] for name in outcome.rounds)
+    return Result(
+        workload=outcome.workload,
+        title=outcome.title,
+        date=datetime.now(UTC).date().isoformat(),
+        rounds=conditions.rounds,
+        scale=conditions.scale.factor,
+        machine=describe(conditions.directory),
+        versions={kind: version(kind, conditions.paths) for kind in kinds},
+        metrics=outcome.metrics,
+        servers=outcome.rounds,
+        missing={name: why.partition("\n")[0] for name, why in outcome.missing.items()},
+    )
+
+
+def report(docs: Path, plotted: dict[str, Result]) -> None:
+    """Write the page, and the plots of these workloads."""
+    try:
+        for result in plotted.values():
+            for metric in headlines(result):
+                plot(result, metric, docs / FOLDER, plot_name(result, metric))
+    except ModuleNotFoundError as why:
+        print(f"plots are left as they were ({why}); pip install --group bench", file=sys.stderr)
+    write_page(docs)
 
 
 def _arguments(words: list[str] | None) -> argparse.Namespace:
@@ -65,6 +112,9 @@ def _arguments(words: list[str] | None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--prepare", action="store_true", help="install the peers that registries have, and end")
+    add("--write", action="store_true", help="put what is measured into the page")
+    add("--report", action="store_true", help="make the page anew from its data, and end")
+    add("--docs", type=Path, default=ROOT / "docs", help="where the page is (docs)")
     add("--list", action="store_true", help="name the workloads, and end")
     add("--only", type=_names, default=[], metavar="NAMES", help="workloads, with commas between")
     add("--all", action="store_true", help="also the workloads that are not in the main table")

@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 import tempfile
+import traceback
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -97,7 +98,10 @@ async def _with_lasting_servers(
             server = _begin(workload, conditions, name, folder / _plain(name), outcome)
             if server is not None:
                 running.append(server)
-                await workload.run(server, WARMING)
+                try:
+                    await workload.run(server, WARMING)
+                except Exception as why:  # noqa: BLE001 - see below
+                    _blame(server, outcome, why)
         for number in range(conditions.rounds):
             for server in _turned(running, number):
                 await _once(workload, conditions, server, outcome)
@@ -140,16 +144,26 @@ def _begin(
 async def _once(
     workload: Workload, conditions: Conditions, server: Running, outcome: Outcome
 ) -> None:
+    if server.name in outcome.missing:
+        return
     try:
         sample = await workload.run(server, conditions.scale)
-    except Exception:
-        print(server.log.read_text(errors="replace")[-3000:], file=sys.stderr)
-        raise
+    except Exception as why:  # noqa: BLE001 - one server's failure is not that of the run
+        _blame(server, outcome, why)
+        return
     server.release()
     os.sync()
     outcome.add(server.name, sample)
     figures = ", ".join(f"{name} {one.value:.4g} {one.unit}" for name, one in sample.items())
     print(f"  {server.name}: {figures}", flush=True)
+
+
+def _blame(server: Running, outcome: Outcome, why: Exception) -> None:
+    """Leave a server out that cannot do a workload, with all its rounds, and tell why."""
+    traceback.print_exception(why)
+    print(server.log.read_text(errors="replace")[-2000:], file=sys.stderr, flush=True)
+    outcome.rounds.pop(server.name, None)
+    outcome.missing[server.name] = f"failed: {why}"
 
 
 def _turned(things: list[Thing], number: int) -> list[Thing]:

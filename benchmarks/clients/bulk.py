@@ -56,7 +56,12 @@ def digest(algorithm: str, length: int) -> str:
 
 def send(connection: socket.socket, requests: list[tuple[bytes, int]]) -> None:
     """Send the requests of one upload, each when the one before was answered."""
+    place = connection.getpeername()
+    is_open = True
     for head, length in requests:
+        if not is_open:
+            connection.close()
+            connection = wire.connect(place)
         first = BUFFER[:length]
         sent = connection.sendmsg([head, first])
         if sent < len(head) + len(first):
@@ -65,7 +70,8 @@ def send(connection: socket.socket, requests: list[tuple[bytes, int]]) -> None:
         while left > 0:
             connection.sendall(BUFFER[:left])
             left -= len(BUFFER)
-        wire.check(wire.read(connection), 200, 201, 204)
+        answer = wire.check(wire.read(connection), 200, 201, 204)
+        is_open = answer.headers.get("connection", "").lower() != "close"
 
 
 def main() -> None:

@@ -33,8 +33,17 @@ class Sender:
         self._describe = _cut(wire.head("HEAD", "*", host, {}))
         self._where = b""
         self._data = b""
+        self._place = place
         self.verb = "HEAD"
         self.began = 0.0
+        self.is_closing = False
+        """Whether the server wants another connection for the next request."""
+
+    def connect_anew(self) -> None:
+        """Connect as another; the poll forgets what is closed by itself."""
+        self.socket.close()
+        self.socket = wire.connect(self._place)
+        self.socket.setblocking(False)  # noqa: FBT003 - the library's
 
     def next(self) -> None:
         """Send what comes next in the life of an upload."""
@@ -60,6 +69,7 @@ class Sender:
             raise RuntimeError(self._data)
         if self.verb == "POST":
             self._where = wire.location(wire.parse(self._data[:end])).encode()
+        self.is_closing = b"\r\nconnection: close" in self._data[:end].lower()
         self._data = b""
         return True
 
@@ -100,8 +110,12 @@ def run(senders: list[Sender], seconds: float) -> tuple[float, dict[str, list[fl
             took[one.verb].append((now - one.began) * 1000)
             if one.verb == "HEAD" and now >= end:
                 busy -= 1
-            else:
-                one.next()
+                continue
+            if one.is_closing:
+                one.connect_anew()
+                by_number[one.socket.fileno()] = one
+                poll.register(one.socket.fileno(), select.EPOLLIN)
+            one.next()
     return time.perf_counter() - begin, took
 
 

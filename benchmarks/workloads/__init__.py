@@ -16,6 +16,7 @@ from benchmarks.servers import Running
 
 Run = Callable[[Running, Scale], Awaitable[Sample]]
 
+LEVELS = ("tusserver:process", "tusserver:normal", "tusserver:strict")
 OURS = ("tusserver:process", "tusserver:normal")
 TUS_PEERS = ("tus-node-server", "tuspyserver", "tusd", "rustus")
 """Peers that speak tus; nginx takes PUT, where a workload can do that, too."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.clients import drive
 from benchmarks.sample import Sample, Scale, higher, lower, percentile
-from benchmarks.workloads import OURS, TUS_PEERS, Workload
+from benchmarks.workloads import LEVELS, TUS_PEERS, Workload
 
 if TYPE_CHECKING:
     from benchmarks.servers import Running
@@ -51,6 +51,6 @@ WORKLOADS = [
         "small",
         "uploads of 4 KiB (POST, PATCH and HEAD) on 32 connections",
         run,
-        (*OURS, *REDIS, *TUS_PEERS),
+        (*LEVELS, *REDIS, *TUS_PEERS),
     ),
 ]

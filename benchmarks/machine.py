@@ -1,0 +1,56 @@
+"""What a run was made on and with: figures mean nothing without it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+
+def describe(directory: Path) -> dict[str, str]:
+    """Describe the machine, the disk that is written to, and what ours is run by."""
+    return {
+        "processor": f"{os.cpu_count()} x {_processor()}",
+        "memory": f"{_memory() / (1 << 30):.0f} GiB",
+        "system": f"{platform.system()} {platform.release()}",
+        "file system": _file_system(directory),
+        "Python": platform.python_version(),
+        "aiohttp": version("aiohttp"),
+        "redis-py": version("redis"),
+        "Redis": _said("redis-server", "--version", r"v=(\S+)"),
+        "Node": _said("node", "--version", r"v(\S+)"),
+    }
+
+
+def _processor() -> str:
+    text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    found = re.search(r"^model name\s*: (.*)$", text, re.MULTILINE)
+    return found[1].strip() if found else platform.machine()
+
+
+def _memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _file_system(directory: Path) -> str:
+    """Give the kind of the file system that holds a directory: the longest mount above it."""
+    best = ("", "unknown")
+    for line in Path("/proc/mounts").read_text(encoding="utf-8").splitlines():
+        _, place, kind, *_ = line.split()
+        if directory.resolve().is_relative_to(place) and len(place) >= len(best[0]):
+            best = (place, kind)
+    return best[1]
+
+
+def _said(program: str, argument: str, pattern: str) -> str:
+    if (path := shutil.which(program)) is None:
+        return "not there"
+    done = subprocess.run(  # noqa: S603 - programs of the machine
+        [path, argument], capture_output=True, text=True, check=False
+    )
+    found = re.search(pattern, done.stdout)
+    return found[1] if found else "unknown"

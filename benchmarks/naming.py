@@ -1,0 +1,17 @@
+"""How servers are called on the page."""
+
+from __future__ import annotations
+
+_LABELS = {"tus-node-server": "@tus/server", "nginx": "nginx (PUT)"}
+_WORDS = {
+    "redis": "Redis",
+    "portable": "portable ingest",
+    "auto": "quickest ingest",
+}
+
+
+def label(server: str) -> str:
+    """Give the name of a server for people: `tusserver, normal, Redis, 2 workers`."""
+    kind, *words = server.split(":")
+    told = [f"{word} workers" if word.isdigit() else _WORDS.get(word, word) for word in words]
+    return ", ".join([_LABELS.get(kind, kind), *told])

@@ -1,0 +1,170 @@
+"""The page docs/performance.md, made from what was measured and from nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.goals import GOALS, PROCESS, Standing, Verdict, judge, stand
+from benchmarks.naming import label
+from benchmarks.results import load
+from benchmarks.sample import ratios, spread
+from benchmarks.tables import number, spread_text
+
+if TYPE_CHECKING:
+    from benchmarks.results import Result
+
+_TEXTS = Path(__file__).parent / "page"
+PAGE = "performance.md"
+FOLDER = "performance"
+ACROSS = 5
+"""Columns of figures that fit beside each other."""
+HEADLINES = 2
+"""Metrics of a workload that count even where no goal names them."""
+
+
+def write_page(docs: Path) -> None:
+    """Write the page anew."""
+    (docs / PAGE).write_text(render(docs), encoding="utf-8")
+
+
+def render(docs: Path) -> str:
+    """Give the page as it should be."""
+    results = load(docs / FOLDER)
+    names = list(dict.fromkeys(goal.workload for goal in GOALS))
+    ordered = [results[name] for name in names if name in results]
+    ordered += [one for name, one in results.items() if name not in names]
+    parts = [_text("introduction"), _goals(results), _standings(ordered)]
+    parts += [_section(one, docs) for one in ordered]
+    parts += [_text("method"), _conditions(ordered)]
+    return "\n".join(parts)
+
+
+def _text(name: str) -> str:
+    return (_TEXTS / f"{name}.md").read_text(encoding="utf-8")
+
+
+# --- the goals ----------------------------------------------------------------------------
+
+
+def _goals(results: dict[str, Result]) -> str:
+    lines = ["## The goals", ""]
+    verdicts = [judge(goal, results[goal.workload]) for goal in GOALS if goal.workload in results]
+    known = [one for one in verdicts if one is not None]
+    met = sum(one.is_met for one in known)
+    unknown = len(GOALS) - len(known)
+    lines += [
+        f"{met} of {len(known)} goals that were measured are met; {unknown} were not measured.",
+        "",
+        "| workload | against | goal | measured | goal is | and ours has |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    by_goal = {one.goal: one for one in known}
+    for goal in GOALS:
+        peer = label(goal.peer) if goal.peer else "itself"
+        lines.append(_goal_row(goal.what, peer, by_goal.get(goal)))
+    return "\n".join([*lines, ""])
+
+
+def _goal_row(what: str, peer: str, verdict: Verdict | None) -> str:
+    if verdict is None:
+        return f"| {what} | {peer} | | not measured | | |"
+    sign = "<=" if verdict.better == "lower" else ">="
+    unit = "x" if verdict.unit == "x" else f" {verdict.unit}"
+    goal = f"{sign} {number(verdict.goal.limit)}{unit}"
+    met = "met" if verdict.is_met else "**missed**"
+    standing = verdict.standing or ""
+    return f"| {what} | {peer} | {goal} | {spread_text(verdict.found)} | {met} | {standing} |"
+
+
+# --- who wins -----------------------------------------------------------------------------
+
+
+def headlines(result: Result) -> list[str]:
+    """Give the metrics of a workload that count: the first ones, and those that goals name."""
+    named = {goal.metric for goal in GOALS if goal.workload == result.workload}
+    first = list(result.metrics)[:HEADLINES]
+    return [name for name in result.metrics if name in first or name in named]
+
+
+def _standings(results: list[Result]) -> str:
+    """Say in words against whom we win, draw and lose, and where."""
+    found: dict[str, dict[Standing, list[str]]] = {}
+    for result in results:
+        ours = PROCESS if PROCESS in result.servers else next(iter(result.servers), "")
+        for peer in result.servers:
+            if peer.startswith("tusserver"):
+                continue
+            for metric in headlines(result):
+                against = ratios(result.values(ours, metric), result.values(peer, metric))
+                if against is None:
+                    continue
+                standing = stand(against, result.metrics[metric][1])
+                told = f"{result.workload} {metric} ({spread_text(spread([against.median]))}x)"
+                found.setdefault(peer, {}).setdefault(standing, []).append(told)
+    lines = ["## Where we win, draw and lose", ""]
+    lines += ["Ours at `process` as a multiple of the peer, by workload and metric:", ""]
+    for peer, standings in found.items():
+        lines.append(f"- **{label(peer)}**")
+        words: tuple[Standing, ...] = ("won", "draw", "lost")
+        lines += [f"  - {word}: {', '.join(standings.get(word, ['nothing']))}" for word in words]
+    return "\n".join([*lines, ""])
+
+
+# --- one workload -------------------------------------------------------------------------
+
+
+def _section(result: Result, docs: Path) -> str:
+    lines = [f"## `{result.workload}`: {result.title}", ""]
+    metrics = list(result.metrics)
+    for first in range(0, len(metrics), ACROSS):
+        lines += [*_table(result, metrics[first : first + ACROSS]), ""]
+    for metric in headlines(result):
+        name = plot_name(result, metric)
+        if (docs / FOLDER / name).exists():
+            lines += [f"![{result.title}: {metric}]({FOLDER}/{name})", ""]
+    if result.missing:
+        told = ", ".join(label(name) for name in result.missing)
+        lines += [f"Not measured: {told}.", ""]
+    share = "" if result.scale == 1 else f", {result.scale:g} of the size in the title"
+    lines += [f"{result.date}, {result.rounds} rounds{share}.", ""]
+    return "\n".join(lines)
+
+
+def _table(result: Result, metrics: list[str]) -> list[str]:
+    heads = [f"{name}, {result.metrics[name][0]}" for name in metrics]
+    lines = [f"| server | {' | '.join(heads)} |", "| --- " * (len(metrics) + 1) + "|"]
+    for server in result.servers:
+        cells = [
+            spread_text(spread(values)) if (values := result.values(server, name)) else ""
+            for name in metrics
+        ]
+        lines.append(f"| {label(server)} | {' | '.join(cells)} |")
+    return lines
+
+
+def plot_name(result: Result, metric: str) -> str:
+    """Give the name of the file of a plot."""
+    return f"{result.workload}-{metric.replace(' ', '-')}.svg"
+
+
+# --- conditions ---------------------------------------------------------------------------
+
+
+def _conditions(results: list[Result]) -> str:
+    """Tell on what it was measured, once for all workloads that share it."""
+    lines = ["## Machine and versions", ""]
+    groups: dict[tuple[tuple[str, str], ...], list[Result]] = {}
+    for result in results:
+        groups.setdefault(tuple(sorted(result.machine.items())), []).append(result)
+    for machine, members in groups.items():
+        if len(groups) > 1:
+            lines += [f"For {', '.join(f'`{one.workload}`' for one in members)}:", ""]
+        lines += [f"- {name}: {value}" for name, value in machine]
+        versions: dict[str, set[str]] = {}
+        for one in members:
+            for name, value in one.versions.items():
+                versions.setdefault(name, set()).add(value)
+        lines += [f"- {label(kind)}: {', '.join(sorted(told))}" for kind, told in versions.items()]
+        lines.append("")
+    return "\n".join(lines)

@@ -2,8 +2,8 @@
 
 Order: `place`, `paths` of files that hold what `bulk` sends (the connections take turns with them),
 `size` of each, and `ranges` (how many, over all connections; 0: whole files, one a connection),
-`piece` (bytes of a range), `connections`. Answer: `seconds`, `bytes`, and `refused`: the status of a
-server that does not give what is asked, or null.
+`piece` (bytes of a range), `connections`. Answer: `seconds`, `bytes`, and `refused`: the status of
+a server that does not give what is asked, or null.
 
 What is read is compared with what was sent at both of its ends.
 """

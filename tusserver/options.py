@@ -3,6 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
+
+
+class Ingest(Enum):
+    """How the bodies of requests are received."""
+
+    AUTO = "auto"
+    """From the socket, without aiohttp's parser, where that was found to work."""
+    PORTABLE = "portable"
+    """From aiohttp's stream, always."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from aiohttp import web
 from tusserver.body import BodyEnd
 from tusserver.web.interim import hold_continue
 from tusserver.web.server import TusRunner
+from tusserver.web.socketbody import SocketBody, pick_body
 from tusserver.web.stream import StreamBody
 
 if TYPE_CHECKING:
@@ -23,12 +24,13 @@ if TYPE_CHECKING:
 OWN = "own"
 HOST = "host"
 CANCELLING_HOST = "cancelling host"
-KINDS = (OWN, HOST, CANCELLING_HOST)
+SOCKET = "own, from the socket"
+KINDS = (OWN, HOST, CANCELLING_HOST, SOCKET)
 TIME = 5.0
 
 
 def make_runner(kind: str, app: web.Application, **settings: object) -> web.AppRunner:
-    if kind == OWN:
+    if kind in {OWN, SOCKET}:
         return TusRunner(app, **{"shutdown_timeout": 0.5} | settings)
     cancelling = kind == CANCELLING_HOST
     return web.AppRunner(
@@ -86,16 +88,20 @@ class Client:
 class Site:
     """Hands out each body to the test, and answers with its end when it may."""
 
-    def __init__(self, *, idle_timeout: float) -> None:
+    def __init__(self, *, idle_timeout: float, takes_sockets: bool = False) -> None:
         self.idle_timeout = idle_timeout
-        self.bodies: asyncio.Queue[StreamBody] = asyncio.Queue()
+        self.takes_sockets = takes_sockets
+        self.bodies: asyncio.Queue[StreamBody | SocketBody] = asyncio.Queue()
         self.requests: list[web.Request] = []
         self.may_answer = asyncio.Event()
         self.port = 0
         self.clients: list[Client] = []
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        body = StreamBody(request, idle_timeout=self.idle_timeout)
+        if self.takes_sockets:
+            body = pick_body(request, idle_timeout=self.idle_timeout, small=0)
+        else:
+            body = StreamBody(request, idle_timeout=self.idle_timeout)
         self.requests.append(request)
         self.bodies.put_nowait(body)
         try:
@@ -115,11 +121,11 @@ class Site:
         self.clients.append(client)
         return client
 
-    async def body(self) -> StreamBody:
+    async def body(self) -> StreamBody | SocketBody:
         async with asyncio.timeout(TIME):
             return await self.bodies.get()
 
-    async def upload(self, *pieces: bytes) -> tuple[Client, StreamBody]:
+    async def upload(self, *pieces: bytes) -> tuple[Client, StreamBody | SocketBody]:
         """Send pieces on a new connection; give it and the body of the first request."""
         client = await self.connect()
         await client.send(*pieces)
@@ -135,7 +141,7 @@ async def site(
     **settings: object,
 ) -> AsyncIterator[Site]:
     """Serve every path with a site's own handler, or with another one."""
-    it = Site(idle_timeout=idle_timeout)
+    it = Site(idle_timeout=idle_timeout, takes_sockets=kind == SOCKET)
     app = web.Application()
     app.router.add_route("*", "/{tail:.*}", handler or it.handle, expect_handler=hold_continue)
     runner = make_runner(kind, app, **settings)
@@ -168,7 +174,7 @@ def chunk(data: bytes, extension: bytes = b"") -> bytes:
     return b"%x%s\r\n%s\r\n" % (len(data), extension, data)
 
 
-async def drain(body: StreamBody) -> bytes:
+async def drain(body: StreamBody | SocketBody) -> bytes:
     """Read a body to its end."""
     pieces = []
     async with asyncio.timeout(TIME):

@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tusserver.logs import flush_lines, lines_in_thread
+from tusserver.options import Ingest
 from tusserver.process import handover
 from tusserver.process.rehearsal import Rehearsal
 from tusserver.process.signals import restarts_on_hangup
 from tusserver.process.supervisor import SHORTEST_GRACE
 from tusserver.web.accepting import Acceptor
 from tusserver.web.dispatch import ShortcutRunner
+from tusserver.web.proof import can_take_sockets
 from tusserver.web.server import TusServer
 
 if TYPE_CHECKING:
@@ -75,6 +77,7 @@ class Post:
             keepalive_timeout=settings.keepalive_timeout,
             head_timeout=settings.head_timeout,
             send_timeout=settings.send_timeout,
+            takes_sockets=settings.ingest is Ingest.AUTO and await can_take_sockets(),
         )
         with lines_in_thread():
             try:

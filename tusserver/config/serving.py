@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from tusserver.config.fields import setting
+from tusserver.options import Ingest
 from tusserver.values import (
     BasePath,
     Connections,
@@ -73,6 +74,12 @@ class ServingSettings(BaseModel):
         "Proxies whose Forwarded and X-Forwarded-* headers are believed, with commas between: "
         "10.0.0.0/8, 127.0.0.1, ::1; unix for all that connect to a unix socket.",
         default=(),
+    )
+    ingest: Ingest = setting(
+        "WAY",
+        "How bodies are received: auto takes large ones straight from the socket, after a trial at "
+        "the start; portable leaves all to aiohttp, which costs more CPU.",
+        default=Ingest.AUTO,
     )
     body_timeout: Wait = setting(
         "TIME",

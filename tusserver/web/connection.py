@@ -22,6 +22,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
+from aiohttp.http import HttpRequestParser
 from aiohttp.http_exceptions import InvalidURLError
 from multidict import CIMultiDict, CIMultiDictProxy
 
@@ -30,13 +31,17 @@ from tusserver.protocol.dialect import choose_dialect
 from tusserver.protocol.messages import Features, Head, Headers
 from tusserver.web.heads import HEAD_TIMEOUT, TOO_SLOW, HeadTimer
 from tusserver.web.lingering import stop_hopeless
+from tusserver.web.receiving import Receiving
 from tusserver.web.trailers import Framing, Trailers
+from tusserver.web.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from aiohttp import StreamReader
     from aiohttp.http import RawRequestMessage
+
+    from tusserver.web.receiving import Taker
 
 
 logger = logging.getLogger(__name__)
@@ -53,8 +58,12 @@ class TusConnection(web.RequestHandler):
         "_head_timer",
         "_linger_for",
         "_refusing",
+        "_taken",
+        "_unwanted",
+        "gives_sockets",
         "is_fresh",
         "trailers",
+        "turns",
     )
 
     def __init__(
@@ -64,9 +73,13 @@ class TusConnection(web.RequestHandler):
         loop: asyncio.AbstractEventLoop,
         lingering_time: float,
         head_timeout: float = HEAD_TIMEOUT,
+        turns: Turns | None = None,
         **settings: Any,
     ) -> None:
-        """Take aiohttp's own settings, and how long the head of a request may take."""
+        """Take aiohttp's own settings, and how long the head of a request may take.
+
+        With `turns`, the rest of a body can be received by somebody else.
+        """
         super().__init__(server, loop=loop, lingering_time=lingering_time, **settings)
         self._linger_for = lingering_time
         self._head_timer = HeadTimer(head_timeout, self._cut_slow_head)
@@ -74,6 +87,10 @@ class TusConnection(web.RequestHandler):
         self._content: StreamReader | None = None
         self._answered = True
         self._refusing = False
+        self._taken = self._unwanted = 0
+        self.gives_sockets = turns is not None
+        """Whether `give` may be asked for."""
+        self.turns = turns or Turns()
         self._client_done: asyncio.Future[None] | None = None
         self.is_fresh = True
         """No request has come yet."""
@@ -83,6 +100,7 @@ class TusConnection(web.RequestHandler):
     def begin(self, message: RawRequestMessage, content: StreamReader) -> RawRequestMessage:
         """Note that the next message becomes a request; give what it is made of."""
         self._content = content
+        self._taken = self._unwanted = 0
         self._answered = self.is_fresh = False
         self._head_timer.end()
         followed = self._framing.next()
@@ -98,6 +116,9 @@ class TusConnection(web.RequestHandler):
         if self._refusing:
             # Read, so that the refusal can reach a client which still sends.
             return
+        if self._unwanted and data:
+            self._throw_away(data)
+            return
         if data:
             # What comes after an answer is a head, or the rest of a body that was refused.
             if self._answered and (self._content is None or self._content.is_eof()):
@@ -111,6 +132,58 @@ class TusConnection(web.RequestHandler):
                 return
         super().data_received(data)
         self._check_parser()
+
+    # --- bodies that somebody else receives
+
+    def can_give(self, left: int) -> bool:
+        """Tell whether the rest of the body that is being received is `left` bytes long.
+
+        Only if everybody who counted agrees, nothing that follows it has been read.
+        """
+        can_read = self.transport is not None and not self._refusing
+        return can_read and 0 < left == self._framing.body_left
+
+    def give(self, taker: Taker, left: int) -> Receiving:
+        """Let somebody have the rest of the body, which the transport has stopped for."""
+        return Receiving(self, taker, left)
+
+    def take_back(self, taken: int, *, left: int) -> None:
+        """Go on after so many bytes of the body went to somebody else, who left so many."""
+        self._taken = taken
+        self._unwanted = left
+        self._framing.skip(taken)
+        if not left:
+            self._forget_body()
+
+    def _throw_away(self, data: bytes) -> None:
+        """Take what is left of a body that somebody gave back, and what stands behind it.
+
+        The parser expects more of the body than will come: it must not see what follows.
+        """
+        unwanted, behind = data[: self._unwanted], data[self._unwanted :]
+        self._unwanted -= len(unwanted)
+        self._framing.feed(unwanted)
+        super().data_received(unwanted)
+        if not self._unwanted:
+            self._forget_body()
+            if behind:
+                self.data_received(behind)
+
+    def _forget_body(self) -> None:
+        """Make the parser await a new request: it has not seen the end of this one."""
+        self._parser = HttpRequestParser(
+            self,
+            self._loop,
+            self._read_bufsize,
+            max_line_size=self.max_line_size,
+            max_field_size=self.max_field_size,
+            max_headers=self.max_headers,
+            payload_exception=web.RequestPayloadError,
+            auto_decompress=False,
+            max_msg_queue_size=self._max_msg_queue_size,
+        )
+        if self._content is not None:
+            self._content.feed_eof()
 
     def _cut_slow_head(self) -> None:
         if self.transport is not None:
@@ -173,6 +246,8 @@ class TusConnection(web.RequestHandler):
                 self.trailers = None
             elif self._content is not None:
                 length, within = request.content_length, self._linger_for
+                if length is not None:
+                    length -= self._taken
                 stop_hopeless(self._content, length, within=within, stop=self.force_close)
 
     def handle_error(

@@ -42,7 +42,7 @@ from tusserver.web.requestlog import (
     note_method,
     note_result,
 )
-from tusserver.web.stream import StreamBody
+from tusserver.web.socketbody import SocketBody, pick_body
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from tusserver.protocol.messages import Command, Features, Reply, Result
     from tusserver.upload import UploadId
     from tusserver.web.arrival import Arrival
+    from tusserver.web.stream import StreamBody
 
 logger = logging.getLogger(__name__)
 
@@ -183,8 +184,8 @@ class TusHandlers:
             response.force_close()
         return response
 
-    def _body(self, request: web.Request) -> StreamBody:
-        body = StreamBody(request, idle_timeout=self._options.body_timeout)
+    def _body(self, request: web.Request) -> StreamBody | SocketBody:
+        body = pick_body(request, idle_timeout=self._options.body_timeout)
         note_body(body)
         return body
 

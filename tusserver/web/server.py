@@ -12,6 +12,7 @@ from tusserver.web.connection import TusConnection
 from tusserver.web.heads import HEAD_TIMEOUT
 from tusserver.web.lingering import LINGERING_TIME
 from tusserver.web.stalls import Stalls
+from tusserver.web.turns import Turns
 
 if TYPE_CHECKING:
     import logging
@@ -58,9 +59,13 @@ class TusServer(web.Server):
         *,
         request_factory: _RequestFactory,
         send_timeout: float = SEND_TIMEOUT,
+        takes_sockets: bool = False,
         **settings: Any,
     ) -> None:
-        """Serve requests with `handler`; `settings` are those of a connection."""
+        """Serve requests with `handler`; `settings` are those of a connection.
+
+        `takes_sockets`: bodies may be received beside aiohttp's parser (see `receiving`).
+        """
         loop = asyncio.get_running_loop()
         super().__init__(handler, request_factory=self._begin, loop=loop)
         self.open_connections = 0
@@ -69,7 +74,8 @@ class TusServer(web.Server):
         self._stalls = Stalls(lambda: self.connections, timeout=send_timeout)
         self._stalls.start()
         self._make = request_factory
-        self._new = partial(TusConnection, self, loop=loop, **settings)
+        turns = Turns() if takes_sockets else None
+        self._new = partial(TusConnection, self, loop=loop, turns=turns, **settings)
 
     def __call__(self) -> TusConnection:
         """Make the protocol of a new connection."""
@@ -126,8 +132,12 @@ class TusRunner(web.AppRunner):
         lingering_time: float = LINGERING_TIME,
         head_timeout: float = HEAD_TIMEOUT,
         send_timeout: float = SEND_TIMEOUT,
+        takes_sockets: bool = True,
     ) -> None:
-        """Times are in seconds; requests are logged to `access_log`, if any."""
+        """Times are in seconds; requests are logged to `access_log`, if any.
+
+        `takes_sockets`: bodies are received beside aiohttp's parser, if that is found to work.
+        """
         super().__init__(app, handle_signals=False, shutdown_timeout=shutdown_timeout)
         self._settings: dict[str, Any] = {
             "access_log": access_log,
@@ -137,6 +147,7 @@ class TusRunner(web.AppRunner):
             "lingering_time": lingering_time,
             "head_timeout": head_timeout,
             "send_timeout": send_timeout,
+            "takes_sockets": takes_sockets,
             "max_field_size": MAX_FIELD_SIZE,
             "max_headers": MAX_HEADERS,
             # aiohttp's Python parser holds an incomplete header line against this one.

@@ -132,6 +132,11 @@ class StreamBody:
             self._content.set_exception(_Woken())
             _lift_exception(self._content)
 
+    def push(self, data: bytes) -> None:
+        """Take bytes that somebody else has read from the stream, before the first `read`."""
+        self._take(data)
+        self._settle(None)
+
     def trailer(self, name: str) -> str | None:
         """Give the value of an announced trailer field once the body is complete."""
         trailers = self._trailers

@@ -144,6 +144,18 @@ class Framing:
         """Give the next message, in the order of heads; None after the last that was read."""
         return self._coming.popleft() if self._coming else None
 
+    @property
+    def body_left(self) -> int:
+        """Give how much of a body of known length is still to come, in bytes."""
+        is_body = not self.lost and not self._partial and self._step == self._body
+        return self._left if is_body else 0
+
+    def skip(self, count: int) -> None:
+        """Note that so many bytes of a body of known length went another way."""
+        self._left -= count
+        if not self._left:
+            self._step = self._head
+
     # Each step takes the position it stands at and gives the one after it, -1 for "need more".
 
     def _head(self, data: bytes, at: int) -> int:

@@ -1,0 +1,239 @@
+"""Bodies from the socket: into a sink as they arrive, and the connection goes on after them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+
+import pytest
+from aiohttp import web
+
+from tests.web.sites import SOCKET, drain, head, site, sized
+from tusserver.body import BodyEnd
+from tusserver.web import proof
+from tusserver.web.connection import TusConnection
+from tusserver.web.proof import can_take_sockets
+from tusserver.web.socketbody import SMALL, SocketBody, pick_body
+from tusserver.web.stream import StreamBody
+
+DATA = os.urandom(3_000_000)
+
+
+class Memory:
+    """A sink that takes only so many bytes of each offer, and so many in all."""
+
+    def __init__(self, *, most: int = 2**40, room: int = 2**40, turn: int = 2**20) -> None:
+        self.data = bytearray()
+        self.offers: list[int] = []
+        self.turn = turn
+        self.room = room
+        self._most = most
+
+    def put(self, data: memoryview) -> int:
+        self.offers.append(len(data))
+        count = min(len(data), self._most, self.room - len(self.data))
+        self.data += data[:count]
+        return count
+
+
+async def receive(body: SocketBody | StreamBody, sink: Memory) -> bytes:
+    """Take a body as the storage does."""
+    async with asyncio.timeout(10):
+        while True:
+            if isinstance(body, SocketBody):
+                await body.pour(sink)
+            if not (data := await body.read()):
+                return bytes(sink.data)
+            sink.data += data
+
+
+@pytest.mark.parametrize("most", [2**40, 1000, 0], ids=["all", "a little", "nothing"])
+async def test_every_byte_arrives_in_order_whatever_the_sink_takes(most: int):
+    async with site(SOCKET) as it:
+        client = await it.connect()
+        sending = asyncio.create_task(client.send(sized(len(DATA)) + DATA))
+        body = await it.body()
+        assert await receive(body, sink := Memory(most=most)) == DATA
+        assert isinstance(body, SocketBody)
+        assert body.is_direct
+        assert body.end is BodyEnd.COMPLETE
+        assert body.received == len(DATA)
+        assert max(sink.offers) <= sink.turn
+        await sending
+        it.may_answer.set()
+        assert (await client.answer())[2] == "complete"
+
+
+@pytest.mark.parametrize("step", [1, 7, 1460])
+async def test_requests_that_follow_in_one_stream_are_found(step: int):
+    """Heads and bodies split at odd places; nothing behind a body is taken for its own."""
+    length = 5000 if step == 1 else 200_000
+    bodies = [os.urandom(length) for _ in range(4)]
+    async with site(SOCKET) as it:
+        it.may_answer.set()
+        client = await it.connect()
+        stream = b"".join(
+            sized(length) + data + head(method="HEAD").replace(b"/files/x", b"/files/y")
+            for data in bodies
+        )
+
+        async def send() -> None:
+            for at in range(0, 20 * step, step):
+                await client.send(stream[at : at + step])
+                await asyncio.sleep(0)
+            await client.send(stream[20 * step :])
+
+        sending = asyncio.create_task(send())
+        for data in bodies:
+            assert await receive(await it.body(), Memory()) == data
+            status, _, _ = await client.answer()
+            assert "200" in status
+            assert await drain(await it.body()) == b""
+            status, _ = await client.head()
+            assert "200" in status
+        await sending
+
+
+async def test_bytes_before_a_reset_are_kept():
+    async with site(SOCKET) as it:
+        client, body = await it.upload(sized(len(DATA)) + DATA[:100_000])
+        sink = Memory()
+        receiving = asyncio.create_task(receive(body, sink))
+        await asyncio.sleep(0.1)
+        client.reset()
+        assert await receiving == DATA[:100_000]
+        assert body.end is BodyEnd.DISCONNECTED
+
+
+@pytest.mark.parametrize("half", [True, False], ids=["FIN", "close"])
+async def test_a_client_that_ends_early_is_a_lost_one(*, half: bool):
+    async with site(SOCKET) as it:
+        client, body = await it.upload(sized(len(DATA)) + DATA[:100_000])
+        receiving = asyncio.create_task(receive(body, Memory()))
+        await asyncio.sleep(0.1)
+        if half:
+            client.half_close()
+        else:
+            await client.close()
+        assert await receiving == DATA[:100_000]
+        assert body.end is BodyEnd.DISCONNECTED
+        if half:
+            it.may_answer.set()
+            assert (await client.answer())[2] == "disconnected"
+
+
+@pytest.mark.parametrize("why", [BodyEnd.SUPERSEDED, BodyEnd.SHUTDOWN, BodyEnd.REFUSED])
+async def test_a_stopped_body_takes_no_more_and_is_answered(why: BodyEnd):
+    async with site(SOCKET) as it:
+        client, body = await it.upload(sized(len(DATA)) + DATA[:100_000])
+        sink = Memory()
+        receiving = asyncio.create_task(receive(body, sink))
+        await asyncio.sleep(0.1)
+        body.stop(why)
+        await client.send(DATA[100_000:200_000])
+        assert await receiving == DATA[:100_000]
+        assert body.end is why
+        it.may_answer.set()
+        assert (await client.answer())[2] == why.value
+        assert body.received == 100_000
+        # What is left of it is read to its end, and no further.
+        await client.send(DATA[200_000:] + sized(5) + b"hello")
+        assert await drain(await it.body()) == b"hello"
+        assert (await client.answer())[2] == "complete"
+
+
+async def test_silence_ends_a_body_only_while_somebody_waits_for_it():
+    async with site(SOCKET, idle_timeout=0.4) as it:
+        client, body = await it.upload(sized(len(DATA)) + DATA[:100_000])
+        await asyncio.sleep(0.6)
+        receiving = asyncio.create_task(receive(body, Memory()))
+        for at in range(100_000, 150_000, 10_000):
+            await asyncio.sleep(0.2)
+            await client.send(DATA[at : at + 10_000])
+        assert not receiving.done()
+        assert await receiving == DATA[:150_000]
+        assert body.end is BodyEnd.TIMEOUT
+
+
+async def test_nothing_is_read_while_nobody_wants_it():
+    async with site(SOCKET) as it:
+        client = await it.connect()
+        data = DATA * 10
+        sending = asyncio.create_task(client.send(sized(len(data)) + data))
+        body = await it.body()
+        await body.read()
+        await asyncio.sleep(0.2)
+        assert body.received < 2_500_000
+        assert not sending.done()
+        assert len(await drain(body)) + 262_144 >= len(data) - 262_144
+        await sending
+
+
+async def test_a_cancelled_reader_loses_nothing():
+    async with site(SOCKET) as it:
+        client, body = await it.upload(sized(len(DATA)) + DATA[:100_000])
+        sink = Memory()
+        assert isinstance(body, SocketBody)
+        first = asyncio.create_task(receive(body, sink))
+        await asyncio.sleep(0.1)
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        await client.send(DATA[100_000:])
+        assert await receive(body, sink) == DATA
+        assert body.end is BodyEnd.COMPLETE
+
+
+async def test_what_is_small_or_chunked_stays_with_the_stream():
+    picked: list[bool] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        body = pick_body(request, idle_timeout=5)
+        picked.append(isinstance(body, SocketBody))
+        while await body.read():
+            pass
+        return web.Response()
+
+    async with site(SOCKET, handler=handler) as it:
+        client = await it.connect()
+        for message in (
+            sized(SMALL) + bytes(SMALL),
+            head("Transfer-Encoding: chunked") + b"5\r\nhello\r\n0\r\n\r\n",
+            sized(SMALL + 1) + bytes(SMALL + 1),
+        ):
+            await client.send(message)
+            await client.answer()
+        assert picked == [False, False, True]
+
+
+async def test_connections_that_give_no_sockets_use_the_stream():
+    async with site(SOCKET, takes_sockets=False) as it:
+        client, body = await it.upload(sized(200_000) + DATA[:200_000])
+        assert isinstance(body, StreamBody)
+        assert await drain(body) == DATA[:200_000]
+        del client
+
+
+# --- the trial
+
+
+async def test_the_trial_finds_that_it_works(caplog: pytest.LogCaptureFixture):
+    caplog.set_level(logging.WARNING)
+    assert await can_take_sockets()
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("fault", ["old parser", "no parser", "hangs"])
+async def test_the_trial_finds_another_aiohttp(
+    fault: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    def keep(self: TusConnection) -> None:
+        if fault == "no parser":
+            raise TypeError("unexpected keyword argument")
+        if fault == "old parser" and self._content is not None:
+            self._content.feed_eof()
+
+    monkeypatch.setattr(TusConnection, "_forget_body", keep)
+    monkeypatch.setattr(proof, "SECONDS", 0.5)
+    assert not await can_take_sockets()
+    assert "portable way" in caplog.text

@@ -1,0 +1,137 @@
+"""The rest of one body, taken from the socket without aiohttp's parser (floor 5).
+
+A parser copies every byte of a body twice, and wakes a task for each piece. Where the length of
+a body is known nothing in it needs parsing: so, once its head was checked, the connection's
+transport is given to a `Receiving`, which has exactly the missing bytes read into the buffer of
+`Turns` and hands them on in the same moment. With the last one, or when the body ends early, the
+connection gets its transport back; requests that follow are still in the socket, as no more was
+asked for. Works the same with TLS.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from aiohttp import StreamReader
+
+    from tusserver.web.connection import TusConnection
+
+
+class Taker(Protocol):
+    """Who gets the bytes."""
+
+    @property
+    def turn(self) -> int:
+        """Give the most bytes that are wanted at once."""
+
+    def arrived(self, data: memoryview, *, is_last: bool) -> None:
+        """Take bytes, which are only good during the call."""
+
+    def lost(self) -> None:
+        """Note that no more will come."""
+
+
+class Receiving(asyncio.BufferedProtocol):
+    """Stands between a transport and its connection while the rest of a body arrives."""
+
+    __slots__ = ("_connection", "_is_paused", "_left", "_taken", "_taker", "_transport", "_turns")
+
+    def __init__(self, connection: TusConnection, taker: Taker, left: int) -> None:
+        """Hand on the next `left` bytes, once they are wanted."""
+        self._connection = connection
+        self._turns = connection.turns
+        self._taker = taker
+        self._left = left
+        self._taken = 0
+        transport = connection.transport
+        if transport is None:
+            raise RuntimeError("the connection was lost")
+        self._transport = transport
+        transport.pause_reading()
+        self._is_paused = True
+        transport.set_protocol(self)
+
+    # --- for the taker
+
+    def want(self) -> None:
+        """Let bytes come."""
+        if self._is_paused:
+            self._is_paused = False
+            self._transport.resume_reading()
+
+    def pause(self) -> None:
+        """Let no bytes come for now."""
+        if not self._is_paused and not self._is_over:
+            self._is_paused = True
+            self._transport.pause_reading()
+
+    def abandon(self) -> None:
+        """Leave what has not come to the connection, which reads it to throw it away."""
+        if not self._is_over:
+            self._hand_back()
+            self.want()
+
+    @property
+    def _is_over(self) -> bool:
+        return self._transport.get_protocol() is not self
+
+    def _hand_back(self) -> None:
+        self._turns.leave(self)
+        self._transport.set_protocol(self._connection)
+        self._connection.take_back(self._taken, left=self._left)
+
+    # --- for the transport
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Give memory for the next bytes: none of them belongs to another message."""
+        del sizehint
+        return self._turns.room(min(self._left, self._taker.turn))
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Hand on what has arrived."""
+        data = self._turns.note(self, nbytes)
+        self._left -= nbytes
+        self._taken += nbytes
+        is_last = not self._left
+        self._taker.arrived(data, is_last=is_last)
+        if is_last and not self._is_over:
+            self._hand_back()
+            self.want()
+
+    def eof_received(self) -> bool | None:
+        """Take the client's FIN."""
+        self._hand_back()
+        keep = self._connection.eof_received()
+        self._taker.lost()
+        return keep
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Take the end of the connection."""
+        self._turns.leave(self)
+        self._connection.connection_lost(exc)
+        self._taker.lost()
+
+    def pause_writing(self) -> None:
+        """Tell the connection that the client reads slowly."""
+        self._connection.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Tell the connection that the client has caught up."""
+        self._connection.resume_writing()
+
+
+def arrived_before(content: StreamReader, transport: asyncio.Transport) -> bytes:
+    """Stop a transport, and take all that a parser has received of a body.
+
+    Reading lets the parser go on with what it holds back: so until there is nothing, and only
+    then the transport is stopped. Raises: what is set on the stream.
+    """
+    pieces = []
+    while piece := content.read_nowait():
+        pieces.append(piece)
+    transport.pause_reading()
+    while piece := content.read_nowait():
+        pieces.append(piece)
+    return b"".join(pieces)

@@ -1,0 +1,39 @@
+"""The one buffer that bodies arrive in, and how much of it each may fill at once (floor 5)."""
+
+from __future__ import annotations
+
+TURN = 1_048_576
+"""Bytes that one turn of the loop moves from sockets to files, about."""
+SHARE = 131_072
+"""The least that one body is given of a turn: less costs more than it helps others."""
+
+
+class Turns:
+    """Shares out the turns of one event loop among the bodies that fill theirs.
+
+    What arrives is used up before the next socket is read: so one buffer is enough for all.
+    """
+
+    def __init__(self) -> None:
+        """Make the buffer when the first body wants it."""
+        self._buffer = memoryview(b"")
+        self._eager: set[object] = set()
+
+    def room(self, most: int) -> memoryview:
+        """Give the memory for the next bytes of one body: at most so many."""
+        if not self._buffer:
+            self._buffer = memoryview(bytearray(TURN))
+        share = TURN // len(self._eager) if len(self._eager) > 1 else TURN
+        return self._buffer[: min(most, max(share, SHARE))]
+
+    def note(self, body: object, count: int) -> memoryview:
+        """Give the bytes that have arrived for a body; note whether it is a fast one."""
+        if count >= SHARE:
+            self._eager.add(body)
+        else:
+            self._eager.discard(body)
+        return self._buffer[:count]
+
+    def leave(self, body: object) -> None:
+        """Forget a body that has ended."""
+        self._eager.discard(body)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import resource
+import signal
 import sys
 import tempfile
 from datetime import UTC, datetime
@@ -57,6 +58,8 @@ def main(words: list[str] | None = None) -> int:
         print(f"no such workload: {', '.join(sorted(unknown))}", file=sys.stderr)
         return 2
     _raise_limit()
+    # However it is ended, its servers end with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     conditions = Conditions(
         directory=arguments.dir,
         paths=Paths(arguments.tusd, arguments.rustus),

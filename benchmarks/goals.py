@@ -62,9 +62,14 @@ GOALS = [
     *_against("small uploads, rate", "small", "rate", node=8, python=8, tusd=1),
     *_against("small uploads, rate with Redis", "small", "rate", REDIS, node=6, python=8),
     *_against("small uploads, p99", "small", "p99", node=0.25, python=0.2, tusd=1.2),
+    *_against("an open slow upload, memory", "slow", "memory", node=0.25, python=0.5, tusd=0.5),
+    Goal("an open slow upload, memory", "slow", "memory", 18),
+    *_against("small p99 beside 4 large streams", "mixed", "p99", tusd=1.2),
+    Goal("small p99 beside 4 large streams", "mixed", "p99", 25),
     Goal("sha1, CPU beyond none", "checksums", "sha1 more", 0.7),
     Goal("sha256, CPU beyond none", "checksums", "sha256 more", 0.7),
     *_against("`normal`, one PATCH of 1 GiB, speed", "large", "speed", NORMAL, process=0.6),
+    Goal("4 parts against one stream, far away", "far", "faster", 3),
 ]
 
 

@@ -13,6 +13,8 @@ from typing import Any
 
 from benchmarks.servers import ROOT
 
+PATIENCE = 180.0
+
 
 async def drive(module: str, order: dict[str, Any]) -> dict[str, Any]:
     """Have `benchmarks.clients.<module>` carry out an order; give its answer."""
@@ -24,7 +26,12 @@ async def drive(module: str, order: dict[str, Any]) -> dict[str, Any]:
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
     )
-    answer, _ = await process.communicate(json.dumps(order).encode())
+    try:
+        async with asyncio.timeout(PATIENCE):
+            answer, _ = await process.communicate(json.dumps(order).encode())
+    finally:
+        if process.returncode is None:
+            process.kill()
     if process.returncode:
         raise RuntimeError(f"the client {module} has failed")
     found: dict[str, Any] = json.loads(answer)

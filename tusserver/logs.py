@@ -26,7 +26,7 @@ from pythonjsonlogger.json import JsonFormatter
 from tusserver.account import current_account
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 TEXT = "text"
 JSON = "json"
@@ -39,7 +39,6 @@ GATHER_SECONDS = 0.02
 LAST_WORDS = 2.0
 """Seconds for which the end of the program waits for a reader of its last lines."""
 
-_RequestFields = dict[str, Any]
 _IN_MESSAGE = frozenset({"method", "path", "status"})
 """Fields of a request that its message has told already."""
 _BARE = re.compile(r'[^ "=]+')
@@ -69,12 +68,53 @@ def lines_in_thread() -> Iterator[None]:
     queued.addFilter(_mark)
     root.addHandler(queued)
     root.removeHandler(direct)
+    is_alone = root.handlers == [queued] and isinstance(queued.formatter, TextLines)
+    _WRITER.alone = queued if is_alone else None
     try:
         yield
     finally:
+        _WRITER.alone = None
         root.addHandler(direct)
         root.removeHandler(queued)
         queued.close()
+
+
+class _Writer:
+    """Who writes the lines of this process."""
+
+    alone: QueuedHandler | None = None
+    """The only handler there is, if it writes text."""
+
+
+_WRITER = _Writer()
+
+
+def log_request(
+    logger: logging.Logger,
+    level: int,
+    message: str,
+    arguments: tuple[str | int, ...],
+    fields: Mapping[str, str | float],
+) -> None:
+    """Log what came of a request: a message, with its arguments, and the fields that follow it.
+
+    Where text goes to our own thread and nowhere else, no record is made of it: that costs more
+    than the line. The logger must be enabled for the level.
+    """
+    handler = _WRITER.alone
+    if handler is None:
+        logger.log(level, message, *arguments, extra={"tus_fields": fields}, stacklevel=2)
+        return
+    account = current_account()
+    line = text_line(
+        time.time(),
+        logger.name,
+        logging.getLevelName(level),
+        request_id="" if account is None else account.request_id,
+        message=message % arguments,
+        fields=fields,
+    )
+    handler.put(line, is_urgent=level >= logging.WARNING)
 
 
 def flush_lines() -> None:
@@ -107,17 +147,14 @@ class TextLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Write one record; what is more than a line of it is indented."""
         known = record.__dict__
-        request_id = known.get("request_id")
-        mark = f"[{request_id}] " if request_id else ""
-        line = (
-            f"{rfc3339(record.created)} {record.levelname} {record.name} "
-            f"{mark}{record.getMessage()}"
+        line = text_line(
+            record.created,
+            record.name,
+            record.levelname,
+            request_id=known.get("request_id", ""),
+            message=record.getMessage(),
+            fields=known.get("tus_fields", {}),
         )
-        fields: _RequestFields = known.get("tus_fields") or {}
-        for name, value in fields.items():
-            if name not in _IN_MESSAGE:
-                line += f" {name}={_value(value)}"
-        line = _plain(line)
         if record.exc_info or record.exc_text or record.stack_info:
             return "\n".join([line, *self._more(record)])
         return line
@@ -128,6 +165,24 @@ class TextLines(logging.Formatter):
             record.exc_text = self.formatException(record.exc_info)
         for more in (record.exc_text, record.stack_info):
             yield from (f"    {_plain(row)}" for row in (more or "").splitlines())
+
+
+def text_line(
+    created: float,
+    name: str,
+    level: str,
+    *,
+    request_id: str,
+    message: str,
+    fields: Mapping[str, object],
+) -> str:
+    """Write a line for people."""
+    mark = f"[{request_id}] " if request_id else ""
+    line = f"{rfc3339(created)} {level} {name} {mark}{message}"
+    for field, value in fields.items():
+        if field not in _IN_MESSAGE:
+            line += f" {field}={_value(value)}"
+    return _plain(line)
 
 
 def _value(value: object) -> str:
@@ -195,13 +250,17 @@ class QueuedHandler(logging.Handler):
         except Exception:  # noqa: BLE001 - as every handler of the library
             self.handleError(record)
             return
+        self.put(line, is_urgent=record.levelno >= logging.WARNING)
+
+    def put(self, line: str, *, is_urgent: bool) -> None:
+        """Queue a line, and have it written at once if it is urgent; never waits."""
         if self._thread is None:
             # Not a moment earlier: whoever forks before the first line has no thread to lose.
             self._thread = threading.Thread(target=self._run, name="tusserver-log", daemon=True)
             self._thread.start()
         if self._lines.qsize() < self._max_waiting:
             self._lines.put(line)
-            if record.levelno >= logging.WARNING:
+            if is_urgent:
                 self._urgent.set()
         else:
             with self._counting:

@@ -14,7 +14,15 @@ import pytest
 
 from tests.support.raw import Tus
 from tests.support.waiting import eventually
-from tusserver.logs import JsonLines, QueuedHandler, TextLines, lines_in_thread
+from tusserver.logs import (
+    JsonLines,
+    QueuedHandler,
+    TextLines,
+    flush_lines,
+    lines_in_thread,
+    log_request,
+    start_logging,
+)
 
 EVIL = "a\n2026-01-01T00:00:00.000Z INFO root all is well\r\x1b[2J\u2028\x85b"
 
@@ -177,3 +185,21 @@ def test_uploads_go_on_while_nobody_reads_the_log(upload_dir):
     finally:
         process.kill()
         process.communicate()
+
+
+def test_a_request_is_the_same_line_with_and_without_a_record(pipe, monkeypatch):
+    reader, writer = pipe
+    fields = {"method": "GET", "remote": EVIL, "seconds": 0.25}
+    monkeypatch.setattr(time, "time", lambda: 1_700_000_000.125)
+    logger = logging.getLogger("tusserver.access")
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    with open(writer, "wb", closefd=False) as stream:
+        monkeypatch.setattr(sys, "stderr", stream)
+        start_logging("info")
+        with lines_in_thread():
+            log_request(logger, logging.INFO, "%s %s", ("GET", EVIL), fields)
+            logger.info("%s %s", "GET", EVIL, extra={"tus_fields": fields})
+            flush_lines()
+    first, second = read_all(reader).decode().splitlines()
+    assert first == second
+    assert first.startswith("2023-11-14T22:13:20.125Z INFO tusserver.access GET a")

@@ -15,6 +15,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from tusserver.account import Account, current_account, open_account
+from tusserver.logs import log_request
 from tusserver.protocol.messages import Appended, Created, Described
 from tusserver.web.arrival import arrival_of, peer_of
 
@@ -150,9 +151,7 @@ def _log(account: Account, request: web.Request, status: int, seconds: float) ->
     _add_details(fields, account)
     if account.reason and (is_fault or logger.isEnabledFor(logging.DEBUG)):
         fields["reason"] = account.reason
-    logger.log(
-        level, "%s %s %d", account.method, account.path, status, extra={"tus_fields": fields}
-    )
+    log_request(logger, level, "%s %s %d", (account.method, account.path, status), fields)
 
 
 def _add_details(fields: dict[str, str | int | float], account: Account) -> None:

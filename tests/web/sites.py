@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 import struct
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from tusserver.web.stream import StreamBody
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
+    from pathlib import Path
 
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -96,6 +98,7 @@ class Site:
         self.may_answer = asyncio.Event()
         self.port = 0
         self.clients: list[Client] = []
+        self.trust: ssl.SSLContext | None = None
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         if self.takes_sockets:
@@ -117,7 +120,7 @@ class Site:
         return web.Response(text="" if body.end is None else body.end.value)
 
     async def connect(self) -> Client:
-        client = Client(*await asyncio.open_connection("127.0.0.1", self.port))
+        client = Client(*await asyncio.open_connection("127.0.0.1", self.port, ssl=self.trust))
         self.clients.append(client)
         return client
 
@@ -138,6 +141,7 @@ async def site(
     *,
     idle_timeout: float = TIME,
     handler: Handler | None = None,
+    certificate: Path | None = None,
     **settings: object,
 ) -> AsyncIterator[Site]:
     """Serve every path with a site's own handler, or with another one."""
@@ -147,7 +151,13 @@ async def site(
     runner = make_runner(kind, app, **settings)
     await runner.setup()
     try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        context = None
+        if certificate is not None:
+            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            context.load_cert_chain(certificate)
+            it.trust = ssl.create_default_context(cafile=certificate)
+            it.trust.check_hostname = False
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
         it.port = runner.addresses[0][1]
         yield it
     finally:

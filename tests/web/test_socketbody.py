@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from typing import TYPE_CHECKING
 
 import pytest
 from aiohttp import web
 
+from tests.support.proxies import make_certificate
 from tests.web.sites import SOCKET, drain, head, site, sized
 from tusserver.body import BodyEnd
 from tusserver.web import proof
@@ -16,6 +18,9 @@ from tusserver.web.connection import TusConnection
 from tusserver.web.proof import can_take_sockets
 from tusserver.web.socketbody import SMALL, SocketBody, pick_body
 from tusserver.web.stream import StreamBody
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 DATA = os.urandom(3_000_000)
 
@@ -95,6 +100,25 @@ async def test_requests_that_follow_in_one_stream_are_found(step: int):
         await sending
 
 
+@pytest.mark.parametrize("most", [2**40, 1000], ids=["all", "a little"])
+async def test_with_tls_it_is_the_same(tmp_path: Path, most: int):
+    make_certificate(certificate := tmp_path / "certificate.pem")
+    async with site(SOCKET, certificate=certificate) as it:
+        it.may_answer.set()
+        client = await it.connect()
+        small = sized(5) + b"hello"
+        sending = asyncio.create_task(client.send((sized(len(DATA)) + DATA + small) * 3))
+        for _ in range(3):
+            body = await it.body()
+            assert await receive(body, Memory(most=most)) == DATA
+            assert isinstance(body, SocketBody)
+            assert body.is_direct
+            assert (await client.answer())[2] == "complete"
+            assert await drain(await it.body()) == b"hello"
+            assert (await client.answer())[2] == "complete"
+        await sending
+
+
 async def test_bytes_before_a_reset_are_kept():
     async with site(SOCKET) as it:
         client, body = await it.upload(sized(len(DATA)) + DATA[:100_000])
@@ -154,6 +178,33 @@ async def test_silence_ends_a_body_only_while_somebody_waits_for_it():
         assert not receiving.done()
         assert await receiving == DATA[:150_000]
         assert body.end is BodyEnd.TIMEOUT
+
+
+async def test_a_client_whose_bytes_wait_for_us_is_not_silent():
+    async with site(SOCKET) as it:
+        client, body = await it.upload(sized(len(DATA)) + DATA[:100_000])
+        loop = asyncio.get_running_loop()
+        await body.read()
+        await asyncio.sleep(0.3)
+        assert loop.time() - body.last_byte_at < 0.1
+        reading = asyncio.create_task(drain(body))
+        await asyncio.sleep(0.3)
+        assert loop.time() - body.last_byte_at > 0.2
+        await client.send(DATA[100_000:])
+        await reading
+
+
+async def test_a_server_that_stops_ends_bodies_after_their_time():
+    async with site(SOCKET, shutdown_timeout=0.2) as it:
+        _, body = await it.upload(sized(len(DATA)) + DATA[:100_000])
+        receiving = asyncio.create_task(receive(body, Memory()))
+        await asyncio.sleep(0.1)
+        connection = it.requests[0].protocol
+        stopping = asyncio.create_task(connection.shutdown(0.2))
+        assert await receiving == DATA[:100_000]
+        assert body.end is BodyEnd.SHUTDOWN
+        it.may_answer.set()
+        await stopping
 
 
 async def test_nothing_is_read_while_nobody_wants_it():

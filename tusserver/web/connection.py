@@ -26,6 +26,7 @@ from aiohttp.http import HttpRequestParser
 from aiohttp.http_exceptions import InvalidURLError
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from tusserver.body import BodyEnd
 from tusserver.errors import InternalError, RequestMalformed
 from tusserver.protocol.dialect import choose_dialect
 from tusserver.protocol.messages import Features, Head, Headers
@@ -57,6 +58,7 @@ class TusConnection(web.RequestHandler):
         "_framing",
         "_head_timer",
         "_linger_for",
+        "_receiving",
         "_refusing",
         "_taken",
         "_unwanted",
@@ -87,6 +89,7 @@ class TusConnection(web.RequestHandler):
         self._content: StreamReader | None = None
         self._answered = True
         self._refusing = False
+        self._receiving: Receiving | None = None
         self._taken = self._unwanted = 0
         self.gives_sockets = turns is not None
         """Whether `give` may be asked for."""
@@ -145,15 +148,29 @@ class TusConnection(web.RequestHandler):
 
     def give(self, taker: Taker, left: int) -> Receiving:
         """Let somebody have the rest of the body, which the transport has stopped for."""
-        return Receiving(self, taker, left)
+        self._receiving = Receiving(self, taker, left)
+        return self._receiving
 
     def take_back(self, taken: int, *, left: int) -> None:
         """Go on after so many bytes of the body went to somebody else, who left so many."""
+        self._receiving = None
         self._taken = taken
         self._unwanted = left
         self._framing.skip(taken)
         if not left:
             self._forget_body()
+
+    async def shutdown(self, timeout: float | None = 15.0) -> None:
+        """End the connection; a request that runs has `timeout` seconds, and its body no more."""
+        receiving = self._receiving
+        if receiving is None or timeout is None:
+            await super().shutdown(timeout)
+            return
+        ending = self._loop.call_later(timeout, receiving.stop, BodyEnd.SHUTDOWN)
+        try:
+            await super().shutdown(timeout)
+        finally:
+            ending.cancel()
 
     def _throw_away(self, data: bytes) -> None:
         """Take what is left of a body that somebody gave back, and what stands behind it.

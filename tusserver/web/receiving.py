@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from aiohttp import StreamReader
 
+    from tusserver.body import BodyEnd
     from tusserver.web.connection import TusConnection
 
 
@@ -31,6 +32,9 @@ class Taker(Protocol):
 
     def lost(self) -> None:
         """Note that no more will come."""
+
+    def stop(self, why: BodyEnd) -> None:
+        """Want no more."""
 
 
 class Receiving(asyncio.BufferedProtocol):
@@ -54,6 +58,10 @@ class Receiving(asyncio.BufferedProtocol):
         transport.set_protocol(self)
 
     # --- for the taker
+
+    def stop(self, why: BodyEnd) -> None:
+        """Have the taker want no more."""
+        self._taker.stop(why)
 
     def want(self) -> None:
         """Let bytes come."""

@@ -86,8 +86,15 @@ class SocketBody:
 
     @property
     def last_byte_at(self) -> float:
-        """Give the loop time at which the last byte arrived."""
-        return self._stream.last_byte_at if self._receiving is None else self._last_byte_at
+        """Give the loop time at which the last byte arrived.
+
+        While nobody reads, the client is not silent: what it sends waits for us.
+        """
+        if self._receiving is None:
+            return self._stream.last_byte_at
+        if self._waiter is None:
+            return self._loop.time()
+        return max(self._last_byte_at, self._waiting_since)
 
     def trailer(self, name: str) -> str | None:
         """Give None: a body with a length has no trailers."""
@@ -229,7 +236,7 @@ class SocketBody:
         self._timer = None
         if self._waiter is None or self._then is not None:
             return
-        due = max(self._waiting_since, self._last_byte_at) + self._idle_timeout
+        due = self.last_byte_at + self._idle_timeout
         if self._loop.time() < due:
             self._arm(due)
         else:

@@ -54,6 +54,8 @@ class Running:
     log: Path
     beside: list[subprocess.Popen[bytes]] = field(default_factory=list)
     """Other programs that it needs and that count as its own: Redis."""
+    command: list[str] = field(default_factory=list)
+    """What it was started with at first."""
 
     @property
     def place(self) -> tuple[str, int]:
@@ -103,6 +105,23 @@ class Running:
                 path = Path(folder, name)
                 if path.stat().st_size >= LARGE and ".tusserver" not in folder:
                     os.truncate(path, 0)
+
+    @property
+    def state(self) -> str:
+        """Give what one of ours was told to keep its state in: `local`, or the URL of a Redis."""
+        found = (word[8:] for word in self.command if word.startswith("--state="))
+        return next(found, "local")
+
+    async def end(self) -> None:
+        """End it, but nothing that belongs to it."""
+        await asyncio.to_thread(_end, self.process)
+
+    def restart(self, *more: str) -> float:
+        """Start it again with more settings; give the seconds until it took connections."""
+        before = time.perf_counter()
+        self.process = _run([*self.command, *more], self.log, {})
+        _await(self.process, self.place[1], self.log)
+        return time.perf_counter() - before
 
     def stop(self) -> None:
         """End it and what belongs to it."""
@@ -292,7 +311,7 @@ def _launch(
 ) -> Running:
     log = directory.parent / "server.log"
     process = _run(command, log, environment or {})
-    running = Running(name, url, directory, abilities, process, log, beside or [])
+    running = Running(name, url, directory, abilities, process, log, beside or [], command)
     try:
         _await(process, running.place[1], log)
     except BaseException:

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from benchmarks.large_store import add_all, records, write_files
+from benchmarks.stores import add_all, records, write_files
 from tests.engine.conftest import FedBody, build, eventually
 from tusserver.compose import SystemClock
 from tusserver.engine.sweeper import AT_ONCE

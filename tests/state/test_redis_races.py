@@ -13,7 +13,7 @@ from tusserver.state.redis import RedisState, record_key
 
 
 async def test_of_saves_of_the_same_version_exactly_one_wins(redis_server):
-    states = [RedisState(redis_server.url, max_connections=1) for _ in range(2)]
+    states = [RedisState(redis_server.url) for _ in range(2)]
     upload = make_upload()
     await states[0].add(upload)
     for _ in range(10):
@@ -57,7 +57,7 @@ async def test_of_restores_in_any_order_the_newest_stays(state):
 
 async def test_cancelled_reads_never_mix_up_answers(redis_server):
     rng = random.Random(11)
-    state = RedisState(redis_server.url, max_connections=3)
+    state = RedisState(redis_server.url)
     uploads = [make_upload(metadata=f"n {number}") for number in range(20)]
     await asyncio.gather(*(state.add(upload) for upload in uploads))
 

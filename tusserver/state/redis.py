@@ -12,15 +12,10 @@ may still be executed later: every write here gives the same result the second t
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
 import logging
 from typing import TYPE_CHECKING, Any
 
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import ExponentialWithJitterBackoff
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import RedisError
 
 from tusserver.errors import ConfigError, StateConflict, StateUnavailable
 from tusserver.measures import NO_METER, timed
@@ -28,18 +23,18 @@ from tusserver.protocol.rules import is_expired
 from tusserver.state import lua
 from tusserver.state.codec import format_upload, parse_upload
 from tusserver.state.trouble import Complaints
+from tusserver.state.wire import RedisWire
 from tusserver.upload import UploadId, is_upload_id
-from tusserver.values import hide_password, is_redis_url
+from tusserver.values import hide_password
 
 if TYPE_CHECKING:
     from builtins import list as list_of
-    from collections.abc import Coroutine, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     from tusserver.measures import Meter
+    from tusserver.state.wire import Command
     from tusserver.upload import Upload
-
-    Command = tuple[str | bytes | int | float, ...]
 
 logger = logging.getLogger(__name__)
 
@@ -50,11 +45,6 @@ IDS = "tus:ids"
 PATIENCE = 2.5
 """Seconds in which Redis must have answered, all attempts together: then 503 is better."""
 
-_SHA = {
-    script: hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
-    for script in (lua.ADD, lua.SAVE, lua.RESTORE)
-}
-
 
 def record_key(upload_id: UploadId) -> str:
     """Name the hash of an upload; the braces put all keys of an upload into one slot."""
@@ -64,8 +54,7 @@ def record_key(upload_id: UploadId) -> str:
 class RedisState:
     """A `StateStore` in Redis, by redis-py.
 
-    All methods are safe to cancel: a command that was begun is carried to its end by a task
-    of its own, so that no connection is ever left with an unread answer.
+    All methods are safe to cancel: what was asked is carried to its end.
     """
 
     is_ledger = False
@@ -75,7 +64,6 @@ class RedisState:
         self,
         url: str,
         *,
-        max_connections: int = 32,
         patience: float = PATIENCE,
         meter: Meter = NO_METER,
     ) -> None:
@@ -84,13 +72,10 @@ class RedisState:
         Raises: ConfigError for a URL that is not right.
         """
         self._url = hide_password(url)
-        self._client = Redis.from_pool(_make_pool(url, max_connections, patience))
-        self._patience = patience
+        self._wire = RedisWire(url, patience=patience)
         self._meter = meter
         self._complaints = Complaints(self._url)
-        self._running: set[asyncio.Task[list_of[Any]]] = set()
         self._store_id: str | None = None
-        self._scripts = dict(_SHA)
 
     @property
     def url(self) -> str:
@@ -139,8 +124,8 @@ class RedisState:
         Gives nothing when the settings may not be read.
         """
         try:
-            replies = await self._supervise(
-                self._send([("CONFIG GET", "appendonly"), ("CONFIG GET", "maxmemory-policy")])
+            replies = await self._wire.ask(
+                (("CONFIG GET", "appendonly"), ("CONFIG GET", "maxmemory-policy"))
             )
         except (RedisError, OSError):
             return []
@@ -184,7 +169,7 @@ class RedisState:
         The status further on, then the higher version is newer. Of two records with the same
         version the given one stays: it comes from the ledger, which is the truth.
         """
-        *_, newer = await self._execute(*_hints(upload), _call(lua.RESTORE, upload))
+        *_, newer = await self._execute(*_hints(upload), self._call(lua.RESTORE, upload))
         if newer is None:
             return upload
         stored = parse_upload(newer)
@@ -200,7 +185,7 @@ class RedisState:
         )
 
     async def _write(self, script: str, upload: Upload) -> None:
-        *_, is_there = await self._execute(*_hints(upload), _call(script, upload))
+        *_, is_there = await self._execute(*_hints(upload), self._call(script, upload))
         if is_there:
             return
         stored = await self.get(upload.upload_id)
@@ -212,6 +197,11 @@ class RedisState:
             "does not follow from that."
         )
 
+    def _call(self, script: str, upload: Upload) -> Command:
+        key, data = record_key(upload.upload_id), format_upload(upload)
+        digest = self._wire.digest(script)
+        return ("EVALSHA", digest, 1, key, upload.version, upload.status.rank, data)
+
     # --- scripts of others --------------------------------------------------------------
 
     async def evaluate(self, script: str, keys: Sequence[str], *arguments: str | float) -> Any:
@@ -219,10 +209,7 @@ class RedisState:
 
         Raises: StateUnavailable.
         """
-        sha = self._scripts.get(script)
-        if sha is None:
-            sha = hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
-            self._scripts[script] = sha
+        sha = self._wire.digest(script)
         (reply,) = await self._execute(("EVALSHA", sha, len(keys), *keys, *arguments))
         return reply
 
@@ -273,10 +260,8 @@ class RedisState:
         return records
 
     async def close(self) -> None:
-        """Wait for the commands that are under way, then let go of the connections."""
-        if self._running:
-            await asyncio.wait(self._running)
-        await self._client.aclose()
+        """Wait for the commands that are under way, then let go of the connection."""
+        await self._wire.close()
 
     async def _fetch(self, members: Iterable[bytes]) -> list_of[tuple[UploadId, bytes | None]]:
         """Read what an index names; what cannot be an id of ours is left out."""
@@ -293,94 +278,16 @@ class RedisState:
         if exists:
             await self._execute(("ZADD", IDS, 0, upload_id))
 
-    # --- the wire -----------------------------------------------------------------------
-
     async def _execute(self, *commands: Command) -> list_of[Any]:
         """Send commands in one round trip; give their replies. Raises: StateUnavailable."""
         try:
             with timed(self._meter.state_asked):
-                replies = await self._supervise(self._exchange(commands))
+                replies = await self._wire.ask(commands)
         except (RedisError, OSError) as exc:
             self._complaints.failed(exc)
             raise StateUnavailable from exc
         self._complaints.answered()
         return replies
-
-    async def _supervise(self, exchange: Coroutine[Any, Any, list_of[Any]]) -> list_of[Any]:
-        """Run an exchange in a task that only running out of patience can cancel.
-
-        Raises: TimeoutError, and what the exchange raises.
-        """
-        task = asyncio.create_task(exchange)
-        self._running.add(task)
-        alarm = asyncio.get_running_loop().call_later(self._patience, self._give_up, task)
-        task.add_done_callback(lambda _: alarm.cancel())
-        task.add_done_callback(self._ended)
-        await asyncio.wait((task,))
-        if task.cancelled():
-            raise TimeoutError
-        return task.result()
-
-    def _give_up(self, task: asyncio.Task[list_of[Any]]) -> None:
-        # Again until it is obeyed: `asyncio.wait_for`, through which redis-py sends, loses a
-        # cancellation that comes just when the sending is done (Python 3.11).
-        if not task.done():
-            task.cancel()
-            asyncio.get_running_loop().call_later(0.05, self._give_up, task)
-
-    def _ended(self, task: asyncio.Task[list_of[Any]]) -> None:
-        self._running.discard(task)
-        if not task.cancelled():
-            # Who asked may have been cancelled: then nobody else looks at the exception.
-            task.exception()
-
-    async def _exchange(self, commands: Sequence[Command]) -> list_of[Any]:
-        replies = await self._send(commands)
-        if any(isinstance(reply, NoScriptError) for reply in replies):
-            # Redis forgot the scripts: a restart, a fail-over, SCRIPT FLUSH.
-            await self._send([("SCRIPT LOAD", script) for script in self._scripts])
-            replies = await self._send(commands)
-        for reply in replies:
-            if isinstance(reply, RedisError):
-                raise reply
-        return replies
-
-    async def _send(self, commands: Sequence[Command]) -> list_of[Any]:
-        """Send commands in one write; error replies are among the replies."""
-        # No transaction: in a cluster the keys of one upload and the indexes lie apart.
-        async with self._client.pipeline(transaction=False) as pipeline:
-            for command in commands:
-                pipeline.execute_command(*command)
-            return await pipeline.execute(raise_on_error=False)
-
-
-def _make_pool(url: str, max_connections: int, patience: float) -> BlockingConnectionPool:
-    reason = "expected redis://[user:password@]host[:port][/database], rediss:// or unix://path"
-    if not is_redis_url(url):
-        raise ConfigError("state", hide_password(url), reason)
-    try:
-        pool = BlockingConnectionPool.from_url(
-            url,
-            max_connections=max_connections,
-            timeout=patience,
-            # The asyncio Retry: redis-py takes the other one silently and never waits for it.
-            retry=Retry(ExponentialWithJitterBackoff(cap=0.5, base=0.05), 3),
-            socket_connect_timeout=1.0,
-            socket_timeout=2.0,
-            health_check_interval=15,
-            client_name="tusserver",
-            # With RESP3 redis-py waits for maintenance messages and no longer notices, when it
-            # takes a connection from the pool, that the server has closed it.
-            protocol=2,
-        )
-        # Options in the query string are only looked at when a connection is made.
-        pool.connection_class(**pool.connection_kwargs)
-    except (ValueError, TypeError, RedisError) as exc:
-        # The text of the error may quote parts of the URL, and so the password.
-        raise ConfigError(
-            "state", hide_password(url), f"{reason}; an option is wrong ({type(exc).__name__})"
-        ) from None
-    return pool
 
 
 def _hints(upload: Upload) -> list_of[Command]:
@@ -389,11 +296,6 @@ def _hints(upload: Upload) -> list_of[Command]:
     if upload.expires_at is None:
         return [by_id, ("ZREM", EXPIRIES, upload.upload_id)]
     return [by_id, ("ZADD", EXPIRIES, upload.expires_at.timestamp(), upload.upload_id)]
-
-
-def _call(script: str, upload: Upload) -> Command:
-    key, data = record_key(upload.upload_id), format_upload(upload)
-    return ("EVALSHA", _SHA[script], 1, key, upload.version, upload.status.rank, data)
 
 
 def _readable(upload_id: UploadId, data: bytes | None) -> Upload | None:
@@ -405,12 +307,7 @@ def _readable(upload_id: UploadId, data: bytes | None) -> Upload | None:
         return None
 
 
-def _pairs(reply: object) -> list_of[tuple[str, str]]:
-    """Read a reply of CONFIG GET, in the shape of any version of redis-py; errors are empty."""
-    if isinstance(reply, dict):
-        return [(_text(name), _text(value)) for name, value in reply.items()]
-    return []
-
-
-def _text(value: object) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
+def _pairs(reply: list_of[bytes]) -> list_of[tuple[str, str]]:
+    """Read a reply of CONFIG GET."""
+    texts = [text.decode(errors="replace") for text in reply]
+    return list(zip(texts[::2], texts[1::2], strict=True))

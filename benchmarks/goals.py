@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 NODE, PYTHON, NGINX, TUSD = "tus-node-server", "tuspyserver", "nginx", "tusd"
 PROCESS, NORMAL = "tusserver:process", "tusserver:normal"
 REDIS = "tusserver:process:redis"
+HAIR = 0.03
 Standing = Literal["won", "draw", "lost"]
 
 
@@ -85,13 +86,15 @@ def judge(goal: Goal, result: Result) -> Verdict | None:
         against = ratios(ours, result.values(goal.peer, goal.metric))
         if against is None:
             return None
-        found, unit, standing = against, "x", stand(against, better)
+        is_other = not goal.peer.startswith("tusserver")
+        found, unit = against, "x"
+        standing = stand(against, better) if is_other else None
     is_met = found.median <= goal.limit if better == "lower" else found.median >= goal.limit
     return Verdict(goal, better, unit, found, is_met, standing)
 
 
 def stand(found: Spread, better: Literal["lower", "higher"]) -> Standing:
-    """Tell who wins by ratios to a peer: whoever is better in every round."""
-    if found.least <= 1 <= found.most:
+    """Tell who wins by ratios to a peer: whoever is better in every round, and not by a hair."""
+    if found.least <= 1 <= found.most or abs(found.median - 1) < HAIR:
         return "draw"
     return "won" if (found.most < 1) == (better == "lower") else "lost"

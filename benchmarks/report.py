@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from benchmarks.goals import GOALS, PROCESS, Standing, Verdict, judge, stand
 from benchmarks.naming import label
 from benchmarks.results import load
-from benchmarks.sample import ratios, spread
+from benchmarks.sample import Spread, ratios, spread
 from benchmarks.tables import number, spread_text
 
 if TYPE_CHECKING:
@@ -81,34 +81,67 @@ def _goal_row(what: str, peer: str, verdict: Verdict | None) -> str:
 
 
 def headlines(result: Result) -> list[str]:
-    """Give the metrics of a workload that count: the first ones, and those that goals name."""
-    named = {goal.metric for goal in GOALS if goal.workload == result.workload}
+    """Give the metrics that servers are compared by: the first, and those of such goals."""
+    named = {goal.metric for goal in GOALS if goal.workload == result.workload and goal.peer}
     first = list(result.metrics)[:HEADLINES]
     return [name for name in result.metrics if name in first or name in named]
 
 
 def _standings(results: list[Result]) -> str:
-    """Say in words against whom we win, draw and lose, and where."""
-    found: dict[str, dict[Standing, list[str]]] = {}
+    """Say against whom we win, draw and lose, and where: in words, and as a table."""
+    peers = list(dict.fromkeys(name for one in results for name in one.servers if _is_peer(name)))
+    found: dict[str, dict[str, tuple[Standing, Spread]]] = {}
     for result in results:
-        ours = PROCESS if PROCESS in result.servers else next(iter(result.servers), "")
-        for peer in result.servers:
-            if peer.startswith("tusserver"):
-                continue
-            for metric in headlines(result):
-                against = ratios(result.values(ours, metric), result.values(peer, metric))
-                if against is None:
-                    continue
-                standing = stand(against, result.metrics[metric][1])
-                told = f"{result.workload} {metric} ({spread_text(spread([against.median]))}x)"
-                found.setdefault(peer, {}).setdefault(standing, []).append(told)
+        for metric in headlines(result):
+            row = found.setdefault(f"`{result.workload}` {metric}", {})
+            row |= {peer: told for peer in peers if (told := _standing(result, metric, peer))}
     lines = ["## Where we win, draw and lose", ""]
-    lines += ["Ours at `process` as a multiple of the peer, by workload and metric:", ""]
-    for peer, standings in found.items():
-        lines.append(f"- **{label(peer)}**")
-        words: tuple[Standing, ...] = ("won", "draw", "lost")
-        lines += [f"  - {word}: {', '.join(standings.get(word, ['nothing']))}" for word in words]
+    lines += [_words(peer, found) for peer in peers]
+    lines += ["", "Ours at `process` as a multiple of the peer:", ""]
+    lines += [f"| workload and metric | {' | '.join(label(peer) for peer in peers)} |"]
+    lines += ["| --- " * (len(peers) + 1) + "|"]
+    for what, row in found.items():
+        cells = [_standing_cell(row.get(peer)) for peer in peers]
+        if any(cells):
+            lines.append(f"| {what} | {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
+
+
+def _is_peer(server: str) -> bool:
+    return not server.startswith("tusserver")
+
+
+def _standing(result: Result, metric: str, peer: str) -> tuple[Standing, Spread] | None:
+    """Compare ours with a peer; None where one was not measured or a ratio means nothing."""
+    ours = PROCESS if PROCESS in result.servers else next(iter(result.servers), "")
+    mine, theirs = result.values(ours, metric), result.values(peer, metric)
+    if min([*mine, *theirs], default=0) <= 0:
+        return None
+    if (against := ratios(mine, theirs)) is None:
+        return None
+    return stand(against, result.metrics[metric][1]), against
+
+
+def _words(peer: str, found: dict[str, dict[str, tuple[Standing, Spread]]]) -> str:
+    by: dict[Standing, list[str]] = {"won": [], "draw": [], "lost": []}
+    for what, row in found.items():
+        if peer in row:
+            by[row[peer][0]].append(what)
+    told = f"- Against **{label(peer)}** ours wins {len(by['won'])}, "
+    told += f"draws {len(by['draw'])} and loses {len(by['lost'])}"
+    if by["draw"]:
+        told += f"; a draw is {', '.join(by['draw'])}"
+    if by["lost"]:
+        told += f"; lost is {', '.join(by['lost'])}"
+    return f"{told}."
+
+
+def _standing_cell(told: tuple[Standing, Spread] | None) -> str:
+    if told is None:
+        return ""
+    standing, against = told
+    mark = f"**{standing}**" if standing == "lost" else standing
+    return f"{mark} {spread_text(against)}"
 
 
 # --- one workload -------------------------------------------------------------------------

@@ -19,9 +19,8 @@ def number(value: float) -> str:
 
 def spread_text(values: Spread) -> str:
     """Write a median and, where there were several rounds, between what they lie."""
-    if values.least == values.most:
-        return number(values.median)
-    return f"{number(values.median)} [{number(values.least)}-{number(values.most)}]"
+    least, median, most = (number(one) for one in (values.least, values.median, values.most))
+    return median if least == most else f"{median} [{least}-{most}]"
 
 
 def print_outcome(outcome: Outcome) -> None:

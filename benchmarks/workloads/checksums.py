@@ -19,7 +19,7 @@ async def run(server: Running, scale: Scale) -> Sample:
     """Send the same without a checksum and with each: the difference is what hashing costs."""
     size = scale.size(SIZE)
     sample: Sample = {}
-    for algorithm in (None, "sha1", "sha256"):
+    for algorithm in ("sha1", "sha256", None):
         found = await send_large(server, size=size, piece=PIECE, algorithm=algorithm)
         name = algorithm or "none"
         sample |= {f"{name} cpu": found["cpu"], f"{name} speed": found["speed"]}

@@ -100,7 +100,9 @@ def make_server(request: pytest.FixtureRequest) -> Iterator[Callable[..., TusSer
 @pytest.fixture(scope="module", params=[PROGRAM, MOUNTED])
 def module_server(request: pytest.FixtureRequest) -> Iterator[TusServer]:
     """One server for the tests of a module: the program, and then mounted in an application."""
-    with TusServer(mode=request.param) as server:
+    # So that all tests see each of the ways that bodies take.
+    flags = ("--ingest", "socket") if request.param == PROGRAM else ()
+    with TusServer(*flags, mode=request.param) as server:
         yield server
         server.check_log()
 

@@ -11,6 +11,8 @@ class Ingest(Enum):
 
     AUTO = "auto"
     """From the socket, without aiohttp's parser, where that was found to work."""
+    SOCKET = "socket"
+    """The same for bodies of every size: what tests want."""
     PORTABLE = "portable"
     """From aiohttp's stream, always."""
 

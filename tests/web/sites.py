@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from tusserver.body import BodyEnd
+from tusserver.options import Ingest
 from tusserver.web.interim import hold_continue
 from tusserver.web.server import TusRunner
 from tusserver.web.socketbody import SocketBody, pick_body
-from tusserver.web.stream import StreamBody
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
+
+    from tusserver.web.stream import StreamBody
 
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -33,7 +35,8 @@ TIME = 5.0
 
 def make_runner(kind: str, app: web.Application, **settings: object) -> web.AppRunner:
     if kind in {OWN, SOCKET}:
-        return TusRunner(app, **{"shutdown_timeout": 0.5} | settings)
+        ingest = Ingest.SOCKET if kind == SOCKET else Ingest.PORTABLE
+        return TusRunner(app, **{"shutdown_timeout": 0.5, "ingest": ingest} | settings)
     cancelling = kind == CANCELLING_HOST
     return web.AppRunner(
         app, handler_cancellation=cancelling, shutdown_timeout=0.5, access_log=None
@@ -90,9 +93,8 @@ class Client:
 class Site:
     """Hands out each body to the test, and answers with its end when it may."""
 
-    def __init__(self, *, idle_timeout: float, takes_sockets: bool = False) -> None:
+    def __init__(self, *, idle_timeout: float) -> None:
         self.idle_timeout = idle_timeout
-        self.takes_sockets = takes_sockets
         self.bodies: asyncio.Queue[StreamBody | SocketBody] = asyncio.Queue()
         self.requests: list[web.Request] = []
         self.may_answer = asyncio.Event()
@@ -101,10 +103,7 @@ class Site:
         self.trust: ssl.SSLContext | None = None
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        if self.takes_sockets:
-            body = pick_body(request, idle_timeout=self.idle_timeout, small=0)
-        else:
-            body = StreamBody(request, idle_timeout=self.idle_timeout)
+        body = pick_body(request, idle_timeout=self.idle_timeout)
         self.requests.append(request)
         self.bodies.put_nowait(body)
         try:
@@ -145,7 +144,7 @@ async def site(
     **settings: object,
 ) -> AsyncIterator[Site]:
     """Serve every path with a site's own handler, or with another one."""
-    it = Site(idle_timeout=idle_timeout, takes_sockets=kind == SOCKET)
+    it = Site(idle_timeout=idle_timeout)
     app = web.Application()
     app.router.add_route("*", "/{tail:.*}", handler or it.handle, expect_handler=hold_continue)
     runner = make_runner(kind, app, **settings)

@@ -13,11 +13,13 @@ from aiohttp import web
 from tests.support.proxies import make_certificate
 from tests.web.sites import SOCKET, drain, head, site, sized
 from tusserver.body import BodyEnd
+from tusserver.options import Ingest
 from tusserver.web import proof
 from tusserver.web.connection import TusConnection
 from tusserver.web.proof import can_take_sockets
-from tusserver.web.socketbody import SMALL, SocketBody, pick_body
+from tusserver.web.socketbody import SocketBody, pick_body
 from tusserver.web.stream import StreamBody
+from tusserver.web.turns import SMALL
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -245,7 +247,7 @@ async def test_what_is_small_or_chunked_stays_with_the_stream():
             pass
         return web.Response()
 
-    async with site(SOCKET, handler=handler) as it:
+    async with site(SOCKET, handler=handler, ingest=Ingest.AUTO) as it:
         client = await it.connect()
         for message in (
             sized(SMALL) + bytes(SMALL),
@@ -258,7 +260,7 @@ async def test_what_is_small_or_chunked_stays_with_the_stream():
 
 
 async def test_connections_that_give_no_sockets_use_the_stream():
-    async with site(SOCKET, takes_sockets=False) as it:
+    async with site(SOCKET, ingest=Ingest.PORTABLE) as it:
         client, body = await it.upload(sized(200_000) + DATA[:200_000])
         assert isinstance(body, StreamBody)
         assert await drain(body) == DATA[:200_000]

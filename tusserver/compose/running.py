@@ -77,7 +77,7 @@ class Post:
             keepalive_timeout=settings.keepalive_timeout,
             head_timeout=settings.head_timeout,
             send_timeout=settings.send_timeout,
-            takes_sockets=settings.ingest is Ingest.AUTO and await can_take_sockets(),
+            ingest=await _ingest(settings.ingest),
         )
         with lines_in_thread():
             try:
@@ -107,6 +107,13 @@ class Post:
             tls=self.tls,
             handshake_timeout=self.settings.head_timeout,
         )
+
+
+async def _ingest(wanted: Ingest) -> Ingest:
+    """Give the way for bodies that works."""
+    if wanted is Ingest.PORTABLE or await can_take_sockets():
+        return wanted
+    return Ingest.PORTABLE
 
 
 async def serve_as_worker(post: Post, link: Link) -> None:

@@ -78,7 +78,8 @@ class ServingSettings(BaseModel):
     ingest: Ingest = setting(
         "WAY",
         "How bodies are received: auto takes large ones straight from the socket, after a trial at "
-        "the start; portable leaves all to aiohttp, which costs more CPU.",
+        "the start; socket takes small ones too; portable leaves all to aiohttp, which costs more "
+        "CPU.",
         default=Ingest.AUTO,
     )
     body_timeout: Wait = setting(

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING
 import aiohttp
 from aiohttp import web
 
+from tusserver.options import Ingest
 from tusserver.web.server import TusServer
-from tusserver.web.socketbody import SMALL, SocketBody, pick_body
+from tusserver.web.socketbody import SocketBody, pick_body
+from tusserver.web.turns import SMALL
 
 if TYPE_CHECKING:
     from aiohttp import StreamReader
@@ -60,7 +62,7 @@ async def _try() -> bool:
         request_factory=_request,
         lingering_time=0.0,
         access_log=None,
-        takes_sockets=True,
+        ingest=Ingest.AUTO,
     )
     near, far = socket.socketpair()
     near.settimeout(0.0)

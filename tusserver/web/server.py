@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import HttpVersion11, web, web_protocol
 
+from tusserver.options import Ingest
 from tusserver.web.connection import TusConnection
 from tusserver.web.heads import HEAD_TIMEOUT
 from tusserver.web.lingering import LINGERING_TIME
 from tusserver.web.stalls import Stalls
-from tusserver.web.turns import Turns
+from tusserver.web.turns import SMALL, Turns
 
 if TYPE_CHECKING:
     import logging
@@ -50,6 +51,9 @@ SEND_TIMEOUT = 60.0
 _REFUSED_MESSAGE = getattr(web_protocol, "ERROR", None)
 
 
+_SMALL = {Ingest.AUTO: SMALL, Ingest.SOCKET: 0}
+
+
 class TusServer(web.Server):
     """Makes the connections of the program's own server."""
 
@@ -59,12 +63,12 @@ class TusServer(web.Server):
         *,
         request_factory: _RequestFactory,
         send_timeout: float = SEND_TIMEOUT,
-        takes_sockets: bool = False,
+        ingest: Ingest = Ingest.PORTABLE,
         **settings: Any,
     ) -> None:
         """Serve requests with `handler`; `settings` are those of a connection.
 
-        `takes_sockets`: bodies may be received beside aiohttp's parser (see `receiving`).
+        `ingest`: whether bodies are received beside aiohttp's parser (see `receiving`).
         """
         loop = asyncio.get_running_loop()
         super().__init__(handler, request_factory=self._begin, loop=loop)
@@ -74,7 +78,7 @@ class TusServer(web.Server):
         self._stalls = Stalls(lambda: self.connections, timeout=send_timeout)
         self._stalls.start()
         self._make = request_factory
-        turns = Turns() if takes_sockets else None
+        turns = None if ingest is Ingest.PORTABLE else Turns(small=_SMALL[ingest])
         self._new = partial(TusConnection, self, loop=loop, turns=turns, **settings)
 
     def __call__(self) -> TusConnection:
@@ -132,11 +136,11 @@ class TusRunner(web.AppRunner):
         lingering_time: float = LINGERING_TIME,
         head_timeout: float = HEAD_TIMEOUT,
         send_timeout: float = SEND_TIMEOUT,
-        takes_sockets: bool = True,
+        ingest: Ingest = Ingest.AUTO,
     ) -> None:
         """Times are in seconds; requests are logged to `access_log`, if any.
 
-        `takes_sockets`: bodies are received beside aiohttp's parser, if that is found to work.
+        `ingest`: whether bodies are received beside aiohttp's parser; it is not tried here.
         """
         super().__init__(app, handle_signals=False, shutdown_timeout=shutdown_timeout)
         self._settings: dict[str, Any] = {
@@ -147,7 +151,7 @@ class TusRunner(web.AppRunner):
             "lingering_time": lingering_time,
             "head_timeout": head_timeout,
             "send_timeout": send_timeout,
-            "takes_sockets": takes_sockets,
+            "ingest": ingest,
             "max_field_size": MAX_FIELD_SIZE,
             "max_headers": MAX_HEADERS,
             # aiohttp's Python parser holds an incomplete header line against this one.

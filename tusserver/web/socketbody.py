@@ -19,25 +19,39 @@ if TYPE_CHECKING:
 
     from tusserver.body import Sink
 
-SMALL = 65_536
-"""Bytes of a body that are not worth taking the socket for."""
 
-
-def pick_body(
-    request: web.BaseRequest, *, idle_timeout: float, small: int = SMALL
-) -> StreamBody | SocketBody:
+def pick_body(request: web.BaseRequest, *, idle_timeout: float) -> StreamBody | SocketBody:
     """Give the body of a request in the way that suits it."""
     stream = StreamBody(request, idle_timeout=idle_timeout)
     connection, length = request.protocol, stream.length
     if not isinstance(connection, TusConnection) or not connection.gives_sockets:
         return stream
-    if length is None or length <= small:
+    if length is None or length <= connection.turns.small:
         return stream
     return SocketBody(request, connection, stream, length=length, idle_timeout=idle_timeout)
 
 
 class SocketBody:
     """The body of one request; for one reader."""
+
+    __slots__ = (
+        "_connection",
+        "_has_begun",
+        "_idle_timeout",
+        "_last_byte_at",
+        "_length",
+        "_loop",
+        "_received",
+        "_receiving",
+        "_request",
+        "_rest",
+        "_sink",
+        "_stream",
+        "_then",
+        "_timer",
+        "_waiter",
+        "_waiting_since",
+    )
 
     def __init__(
         self,

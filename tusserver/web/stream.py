@@ -38,6 +38,23 @@ class _Woken(Exception):
 class StreamBody:
     """The body of one request; for one reader."""
 
+    __slots__ = (
+        "_content",
+        "_gone",
+        "_idle_timeout",
+        "_last_byte_at",
+        "_length",
+        "_loop",
+        "_request",
+        "_rest",
+        "_seen",
+        "_taken",
+        "_then",
+        "_timer",
+        "_trailers",
+        "_waiting_since",
+    )
+
     def __init__(self, request: web.BaseRequest, *, idle_timeout: float) -> None:
         """End with TIMEOUT once a read has waited `idle_timeout` seconds for a byte."""
         self._request = request

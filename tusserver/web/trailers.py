@@ -23,7 +23,6 @@ the last field of a trailer section in front of the headers of the next request.
 from __future__ import annotations
 
 import re
-from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -118,8 +117,9 @@ class Framing:
         self._step: Callable[[bytes, int], int] = self._head
         self._left = 0
         self._partial = b""
-        self._open = Trailers(frozenset())
-        self._coming: deque[Message] = deque()
+        self._open = _PLAIN
+        # A deque would take 760 bytes of each connection, for one message at a time.
+        self._coming: list[Message] = []
         self.lost = False
         """Something was not understood: nothing is followed any more."""
         self.is_too_long = False
@@ -142,7 +142,7 @@ class Framing:
 
     def next(self) -> Message | None:
         """Give the next message, in the order of heads; None after the last that was read."""
-        return self._coming.popleft() if self._coming else None
+        return self._coming.pop(0) if self._coming else None
 
     @property
     def body_left(self) -> int:

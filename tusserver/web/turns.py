@@ -4,6 +4,8 @@ from __future__ import annotations
 
 TURN = 1_048_576
 """Bytes that one turn of the loop moves from sockets to files, about."""
+SMALL = 65_536
+"""Bytes of a body that are not worth taking the socket for."""
 SHARE = 131_072
 """The least that one body is given of a turn: less costs more than it helps others."""
 
@@ -14,8 +16,9 @@ class Turns:
     What arrives is used up before the next socket is read: so one buffer is enough for all.
     """
 
-    def __init__(self) -> None:
-        """Make the buffer when the first body wants it."""
+    def __init__(self, *, small: int = SMALL) -> None:
+        """Make the buffer when the first body wants it; `small` bodies, in bytes, never do."""
+        self.small = small
         self._buffer = memoryview(b"")
         self._eager: set[object] = set()
 

@@ -19,6 +19,7 @@ import resource
 import signal
 import sys
 import tempfile
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -70,8 +71,10 @@ def main(words: list[str] | None = None) -> int:
     for one in found.values():
         if one.name in arguments.only or (not arguments.only and (one.main or arguments.all)):
             print(f"{one.name}: {one.title}", flush=True)
+            before = time.monotonic()
             outcome = asyncio.run(measure(one, conditions))
             print_outcome(outcome)
+            print(f"  ({time.monotonic() - before:.0f} s)", flush=True)
             if arguments.write and outcome.rounds:
                 result = keep(outcome, conditions)
                 save(result, arguments.docs / FOLDER)
@@ -86,7 +89,7 @@ def keep(outcome: Outcome, conditions: Conditions) -> Result:
         workload=outcome.workload,
         title=outcome.title,
         date=datetime.now(UTC).date().isoformat(),
-        rounds=conditions.rounds,
+        rounds=max(len(values) for one in outcome.rounds.values() for values in one.values()),
         scale=conditions.scale.factor,
         machine=describe(conditions.directory),
         versions={kind: version(kind, conditions.paths) for kind in kinds},

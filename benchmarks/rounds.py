@@ -102,7 +102,7 @@ async def _with_lasting_servers(
                     await workload.run(server, WARMING)
                 except Exception as why:  # noqa: BLE001 - see below
                     _blame(server, outcome, why)
-        for number in range(conditions.rounds):
+        for number in range(_rounds(workload, conditions)):
             for server in _turned(running, number):
                 await _once(workload, conditions, server, outcome)
     finally:
@@ -113,7 +113,7 @@ async def _with_lasting_servers(
 async def _with_new_servers(
     workload: Workload, conditions: Conditions, names: list[str], folder: Path, outcome: Outcome
 ) -> None:
-    for number in range(conditions.rounds):
+    for number in range(_rounds(workload, conditions)):
         for name in _turned(names, number):
             place = folder / f"{_plain(name)}-{number}"
             server = _begin(workload, conditions, name, place, outcome)
@@ -123,6 +123,10 @@ async def _with_new_servers(
                 await _once(workload, conditions, server, outcome)
             finally:
                 server.stop()
+
+
+def _rounds(workload: Workload, conditions: Conditions) -> int:
+    return min(workload.most_rounds, conditions.rounds)
 
 
 def _begin(

@@ -39,6 +39,8 @@ class Workload:
     """An ability that a server must have: bytes (all nginx has), tus, concatenation, checksum."""
     fresh: bool = False
     """Whether each round is to have a server that has just been started."""
+    most_rounds: int = 1000
+    """Rounds that are enough, where they take long and differ little."""
 
 
 def find() -> dict[str, Workload]:
@@ -49,7 +51,7 @@ def find() -> dict[str, Workload]:
         if hasattr(module, "WORKLOADS"):
             found += module.WORKLOADS
         else:
-            names = ("servers", "main", "needs", "fresh")
+            names = ("servers", "main", "needs", "fresh", "most_rounds")
             more = {
                 name: getattr(module, name.upper())
                 for name in names

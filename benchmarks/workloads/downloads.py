@@ -69,12 +69,13 @@ async def _read(
 
 
 WORKLOADS = [
-    Workload("download", "a GET of 256 MiB, 4 times", _whole, SERVERS, needs="bytes"),
+    Workload("download", "a GET of 256 MiB, 4 times", _whole, SERVERS, needs="bytes", main=False),
     Workload(
         "ranges",
         "512 GETs of ranges of 1 MiB on 16 connections",
         _ranges,
         SERVERS,
         needs="bytes",
+        main=False,
     ),
 ]

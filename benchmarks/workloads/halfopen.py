@@ -44,6 +44,7 @@ WORKLOADS = [
         "from HEAD to an accepted PATCH while the old connection hangs open, silent for a second",
         _silent,
         SERVERS,
+        main=False,
     ),
     Workload(
         "half-open-new",

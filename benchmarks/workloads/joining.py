@@ -68,6 +68,7 @@ WORKLOADS = [
         _sixteen,
         SERVERS,
         needs="concatenation",
+        main=False,
     ),
     Workload(
         "far",
@@ -75,5 +76,6 @@ WORKLOADS = [
         _far,
         SERVERS,
         needs="concatenation",
+        most_rounds=1,
     ),
 ]

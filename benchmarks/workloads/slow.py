@@ -17,6 +17,7 @@ NAME = "slow"
 TITLE = "2,000 open PATCHes that get 1 KiB every other second"
 SERVERS = (*OURS, *TUS_PEERS)
 FRESH = True
+MOST_ROUNDS = 1
 
 COUNT = 2000
 WARM = 0.05

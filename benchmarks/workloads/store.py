@@ -118,6 +118,7 @@ WORKLOADS = [
         "a store of 100,000 uploads: start, requests, requests while 10,000 more are removed",
         partial(_run, COUNT),
         SERVERS,
+        main=False,
     ),
     Workload(
         "store-million",

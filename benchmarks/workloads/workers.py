@@ -14,5 +14,6 @@ WORKLOADS = [
         "small uploads with one and with two worker processes, in local state and in Redis",
         run,
         SERVERS,
+        main=False,
     ),
 ]

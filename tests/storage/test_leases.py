@@ -189,7 +189,7 @@ async def test_a_ledger_of_another_store_gives_no_lease_and_keeps_no_lock(storag
 # --- cancellation ---------------------------------------------------------------------------
 
 
-async def test_a_cancelled_attempt_leaks_neither_lock_nor_file(storage, upload, monkeypatch):
+async def test_a_cancelled_attempt_leaks_neither_lock_nor_file(other, upload, monkeypatch):
     """The thread takes the lock while its caller is being cancelled."""
     entered, go_on = threading.Event(), threading.Event()
     real = leases_module.lock
@@ -202,7 +202,7 @@ async def test_a_cancelled_attempt_leaks_neither_lock_nor_file(storage, upload, 
 
     before = open_files()
     monkeypatch.setattr(leases_module, "lock", slow)
-    attempt = asyncio.create_task(take(storage, upload.upload_id))
+    attempt = asyncio.create_task(take(other, upload.upload_id))
     await asyncio.to_thread(entered.wait, 5)
     attempt.cancel()
     await asyncio.sleep(0.02)
@@ -212,7 +212,7 @@ async def test_a_cancelled_attempt_leaks_neither_lock_nor_file(storage, upload, 
         await attempt
     monkeypatch.undo()
     assert open_files() == before
-    await (await take(storage, upload.upload_id)).release()
+    await (await take(other, upload.upload_id)).release()
 
 
 async def test_a_cancelled_creation_leaves_nothing_behind(storage, tmp_path, monkeypatch):
@@ -236,8 +236,9 @@ async def test_a_cancelled_creation_leaves_nothing_behind(storage, tmp_path, mon
     assert open_files() == before
 
 
-async def test_cancelling_a_release_does_not_stop_it(storage, other, upload):
+async def test_cancelling_a_release_does_not_stop_it(storage, other, upload, monkeypatch):
     lease = await take(storage, upload.upload_id)
+    monkeypatch.setattr(storage._holdings, "_read", None)  # in a thread, as on a network
     release = asyncio.create_task(lease.release())
     await asyncio.sleep(0)
     release.cancel()
@@ -246,8 +247,9 @@ async def test_cancelling_a_release_does_not_stop_it(storage, other, upload):
     await (await take(other, upload.upload_id)).release()
 
 
-async def test_many_attempts_cancelled_at_random_leave_the_lease_free(storage, upload):
-    before = open_files()
+async def test_many_attempts_cancelled_at_random_leave_the_lease_free(other, upload, monkeypatch):
+    storage, before = other, open_files()
+    monkeypatch.setattr(storage._holdings, "_read", None)  # in a thread, as on a network
     for pause in range(40):
         attempt = asyncio.create_task(take(storage, upload.upload_id))
         await asyncio.sleep(pause * 0.00002)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tusserver.storage.layout import Places
+    from tusserver.storage.ledgerfile import QuickRead
     from tusserver.storage.space import Space
     from tusserver.upload import Upload, UploadId
 
@@ -49,6 +50,7 @@ class FileLease:
         path: Path,
         descriptor: int,
         ledger: LedgerFile,
+        reserved: int,
         let_go: Callable[[FileLease], Awaitable[None]],
     ) -> None:
         """Own an open, locked data file; `let_go` ends that."""
@@ -58,7 +60,7 @@ class FileLease:
         self.path = path
         self.descriptor = descriptor
         self.ledger = ledger
-        self.reserved = os.fstat(descriptor).st_size
+        self.reserved = reserved
         """Up to where blocks are reserved."""
 
     @property
@@ -80,6 +82,19 @@ class FileLease:
         """Tell whether it is still to be let go, and let nobody else do it."""
         released, self._released = self._released, True
         return not released
+
+
+@dataclass(frozen=True, slots=True)
+class Spare:
+    """The open files of an upload whose lease was let go; nothing of them is locked."""
+
+    upload_id: UploadId
+    path: Path
+    descriptor: int
+    """Of the data; below 0 where only the ledger is of use."""
+    ledger: LedgerFile
+    since: float
+    """The loop's time at which the lease was let go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +129,8 @@ class Leases:
     def take(self, upload_id: UploadId) -> FileLease | Contended | None:
         """Try to take a lease once; None when there is no data file. Raises: StoreMismatch."""
         path = self._places.data(upload_id)
-        while True:
+        lease: FileLease | None = None
+        while lease is None:
             try:
                 descriptor = os.open(path, _FLAGS)
             except FileNotFoundError:
@@ -122,19 +138,48 @@ class Leases:
             with _closed_on_error(descriptor):
                 locked = lock(descriptor)
                 # Between open and lock the file may have been removed by its holder.
-                lease = self._lease(upload_id, descriptor) if is_at(descriptor, path) else None
-                if locked and lease is not None:
+                if locked and is_at(descriptor, path):
+                    size = os.fstat(descriptor).st_size
+                    lease = self._lease(upload_id, descriptor, size)
                     lease.ledger.open(self.reader, upload_id)
-                    break
-            os.close(descriptor)
-            if not locked:
-                return Contended(read_holder(self._places.ledger(upload_id)))
+            if lease is None:
+                os.close(descriptor)
+                if not locked:
+                    return Contended(read_holder(self._places.ledger(upload_id)))
         try:
             self._check_whole(lease)
         except BaseException:
             self.end(lease)
             raise
         return lease
+
+    def resume(self, spare: Spare, read: QuickRead) -> FileLease | None:
+        """Make a lease of files that were kept open, and are locked; None if they are not right.
+
+        Does not block. What is not as it was is to be opened anew: `take` says what is wrong.
+        """
+        try:
+            status = os.fstat(spare.descriptor)
+            look = spare.ledger.look(read)
+            # Removed, or another name for it was made: then this one may be gone.
+            if status.st_nlink != 1 or look is None or look.record.status is not Status.OPEN:
+                return None
+            if status.st_size < self._promised(look.record):
+                return None
+            spare.ledger.hold(self._holder())
+        except OSError:
+            return None
+        return FileLease(
+            spare.upload_id,
+            path=spare.path,
+            descriptor=spare.descriptor,
+            ledger=spare.ledger,
+            reserved=status.st_size,
+            let_go=self._let_go,
+        )
+
+    def _promised(self, record: Upload) -> int:
+        return record.offset if record.epoch == self._epoch else record.synced
 
     def _check_whole(self, lease: FileLease) -> None:
         """Mark an upload invalid whose file is shorter than the bytes that were promised.
@@ -145,7 +190,7 @@ class Leases:
         record = lease.ledger.record
         if record is None or record.status.rank > Status.COMPLETE.rank or not record.assembled:
             return
-        promised = record.offset if record.epoch == self._epoch else record.synced
+        promised = self._promised(record)
         if lease.reserved < promised:
             logger.error(
                 "%s: has %d bytes, but %d were stored; the upload is marked invalid and clients "
@@ -204,7 +249,7 @@ class Leases:
             return None
         with _closed_on_error(descriptor):
             if lock(descriptor):
-                return self._lease(upload_id, descriptor)
+                return self._lease(upload_id, descriptor, 0)
         # Somebody who knew the id was quicker: the file is theirs now.
         os.close(descriptor)
         return None
@@ -217,28 +262,44 @@ class Leases:
             self._places.make_shard(upload_id)
             return os.open(path, flags, DATA_MODE)
 
-    def _lease(self, upload_id: UploadId, descriptor: int) -> FileLease:
-        holder = Holder(pid=os.getpid(), mailbox=self._mailbox, since=datetime.now(UTC))
+    def _holder(self) -> Holder:
+        return Holder(pid=os.getpid(), mailbox=self._mailbox, since=datetime.now(UTC))
+
+    def _lease(self, upload_id: UploadId, descriptor: int, size: int) -> FileLease:
         return FileLease(
             upload_id,
             path=self._places.data(upload_id),
             descriptor=descriptor,
-            ledger=LedgerFile(self._places.ledger(upload_id), self._store_id, holder),
+            ledger=LedgerFile(self._places.ledger(upload_id), self._store_id, self._holder()),
+            reserved=size,
             let_go=self._let_go,
         )
 
     def end(self, lease: FileLease) -> None:
         """Take the holder's name out of the ledger, unlock and close. Never raises."""
+        self._unlock(lease, lease.ledger.close)
         try:
-            lease.ledger.close()
+            os.close(lease.descriptor)
+        except OSError as exc:
+            logger.warning("%s: closing it failed: %s", lease.path, exc)
+
+    def unlock(self, lease: FileLease) -> None:
+        """Take the holder's name out of the ledger and unlock; the files stay open.
+
+        Does not block on a local file system. Never raises.
+        """
+        self._unlock(lease, lease.ledger.leave)
+
+    def _unlock(self, lease: FileLease, leave: Callable[[], None]) -> None:
+        try:
+            leave()
         except OSError as exc:
             # A stale name is a hint that nobody relies on; the lock itself is given back below.
             logger.warning("%s: the holder's name stays in it: %s", lease.path, exc)
         try:
             unlock(lease.descriptor)
-            os.close(lease.descriptor)
         except OSError as exc:
-            logger.warning("%s: closing it failed: %s", lease.path, exc)
+            logger.warning("%s: unlocking it failed: %s", lease.path, exc)
 
     def remove(self, lease: FileLease) -> None:
         """Delete what belongs to an upload, then end its lease.

@@ -16,6 +16,7 @@ ever released stay readable.
 from __future__ import annotations
 
 import json
+import re
 import zlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -38,6 +39,7 @@ _BODY = SECTOR - _TAIL
 _SLOT_NAME = f"slot{FORMAT}"
 _SLOT_NAMES = frozenset(f"slot{number}" for number in FORMATS)
 _HOLDER_NAME = "holder"
+_CLAIM = re.compile(rb"slot\d+ version=(\d{1,19}) ")
 BLANK = b" " * (SECTOR - 1) + b"\n"
 """A sector that says nothing."""
 
@@ -78,6 +80,8 @@ class Ledger:
     """The newest valid record; None if both slots are torn."""
     versions: tuple[int | None, int | None]
     """The versions in the two slots; None for one that is blank or torn."""
+    size: int
+    """The bytes of the whole file."""
 
 
 def fixed_part(upload: Upload, store_id: str) -> Fixed:
@@ -122,17 +126,27 @@ def parse_ledger(data: bytes, *, upload_id: UploadId, store_id: str) -> Ledger:
         raise LedgerForeign(f"it belongs to store {fixed.store_id}, this one is {store_id}")
     if fixed.upload_id != upload_id:
         raise LedgerError(f"it belongs to upload {fixed.upload_id}")
-    records = [_try_slot(data[start : start + SECTOR], fixed) for start in (0, SECTOR)]
-    newest = max(
-        (record for record in records if record is not None),
-        key=lambda record: record.version,
-        default=None,
-    )
+    records = parse_slots(data, fixed)
     first, second = (None if record is None else record.version for record in records)
-    return Ledger(fixed=fixed, record=newest, versions=(first, second))
+    return Ledger(fixed=fixed, record=newest(records), versions=(first, second), size=len(data))
+
+
+def parse_slots(data: bytes, fixed: Fixed) -> tuple[Upload | None, Upload | None]:
+    """Read both slots; None for one that is blank or torn. Raises: LedgerForeign."""
+    return _try_slot(data[:SECTOR], fixed), _try_slot(data[SECTOR:HOLDER_AT], fixed)
+
+
+def newest(records: tuple[Upload | None, Upload | None]) -> Upload | None:
+    """Give the record with the higher version."""
+    first, second = records
+    if first is None or second is None:
+        return first or second
+    return first if first.version >= second.version else second
 
 
 def _try_slot(data: bytes, fixed: Fixed) -> Upload | None:
+    if data == BLANK:
+        return None
     try:
         return parse_slot(data, fixed)
     except LedgerForeign:
@@ -195,6 +209,12 @@ def parse_slot(data: bytes, fixed: Fixed) -> Upload:
         )
     except (ValueError, LookupError) as exc:
         raise LedgerError(f"a slot makes no record: {exc}") from exc
+
+
+def claimed_version(data: bytes) -> int | None:
+    """Give the version that a slot claims to have, whether or not it is whole; None if none."""
+    found = _CLAIM.match(data)
+    return None if found is None else int(found[1])
 
 
 # --- the holder ---------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tusserver.errors import StateConflict, StoreMismatch
@@ -23,21 +24,28 @@ from tusserver.storage.ledger import (
     Ledger,
     LedgerError,
     LedgerForeign,
+    claimed_version,
     fixed_part,
     format_holder,
     format_ledger,
     format_slot,
+    newest,
     parse_holder,
     parse_ledger,
+    parse_slots,
     slot_at,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tusserver.ports import Holder
     from tusserver.storage.ledger import Fixed
     from tusserver.upload import Upload, UploadId
+
+    QuickRead = Callable[[int, int], bytes | None]
+    """Reads so many bytes from the start of an open file; None if that would have to wait."""
 
 logger = logging.getLogger(__name__)
 
@@ -105,6 +113,26 @@ def read_holder(path: Path) -> Holder | None:
         os.close(descriptor)
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a ledger said a moment ago."""
+
+    record: Upload
+    holder: Holder | None
+
+
+def _is_newest(data: bytes, version: int, slot: bytes) -> bool:
+    """Tell whether a slot is as it was, and the other one not newer; False: parse them."""
+    at = slot_at(version)
+    if data[at : at + SECTOR] != slot:
+        return False
+    other = data[SECTOR - at : HOLDER_AT - at]
+    if other == BLANK:
+        return True
+    claimed = claimed_version(other)
+    return claimed is not None and claimed < version
+
+
 class LedgerFile:
     """The ledger of a leased upload, open for writing. Its methods block unless they say so."""
 
@@ -115,9 +143,22 @@ class LedgerFile:
         self._holder = holder
         self._fixed: Fixed | None = None
         self._versions: list[int | None] = [None, None]
+        self._size = 0
+        self._slot = b""
+        """The newest record's slot as it was written or read, if that is known."""
         self.descriptor = -1
         self.record: Upload | None = None
-        """What the ledger held when it was opened."""
+        """What the ledger held when it was opened, read or written last."""
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether there is a valid ledger, open for writing."""
+        return self.descriptor >= 0 and self.record is not None
+
+    @property
+    def holder(self) -> Holder:
+        """Give who is named in it while it is open for its lease."""
+        return self._holder
 
     def open(self, reader: LedgerReader, upload_id: UploadId) -> None:
         """Open what is there and name the holder in it. Raises: StoreMismatch, OSError."""
@@ -128,6 +169,7 @@ class LedgerFile:
         self._fixed = ledger.fixed
         self._versions = list(ledger.versions)
         self.record = ledger.record
+        self._size = ledger.size
         try:
             write_all(self.descriptor, format_holder(self._holder), HOLDER_AT)
         except BaseException:
@@ -144,6 +186,7 @@ class LedgerFile:
             self.write_new(upload, sync=sync)
             return
         before, versions = os.pread(self.descriptor, HOLDER_AT, 0), list(self._versions)
+        record, known = self.record, self._slot
         try:
             for data, offset in steps:
                 write_all(self.descriptor, data, offset)
@@ -154,7 +197,7 @@ class LedgerFile:
         except OSError:
             # Nobody may be told of a record that is not on the disk although that was asked for.
             write_all(self.descriptor, before, 0)
-            self._versions = versions
+            self._versions, self.record, self._slot = versions, record, known
             raise
 
     def write_new(self, upload: Upload, *, sync: bool) -> None:
@@ -168,6 +211,8 @@ class LedgerFile:
         self._fixed = fixed_part(upload, self._store_id)
         self._versions = [None, None]
         self._versions[upload.version % 2] = upload.version
+        at = slot_at(upload.version)
+        self.record, self._slot, self._size = upload, data[at : at + SECTOR], len(data)
 
     def steps(self, upload: Upload) -> list[tuple[bytes, int]] | None:
         """Give the writes, data and place, that record `upload`; None if the file must be new.
@@ -192,8 +237,60 @@ class LedgerFile:
 
     def wrote(self, upload: Upload, steps: list[tuple[bytes, int]]) -> None:
         """Note that these writes were made. Does not block."""
-        for _, offset in steps:
+        for data, offset in steps:
             self._versions[offset // SECTOR] = upload.version
+            self._slot = data
+        self.record = upload
+
+    # --- while nobody holds the lease ------------------------------------------------------
+
+    def look(self, read: QuickRead) -> Look | None:
+        """Read it anew where that needs no waiting; None if it does, or is not what it was.
+
+        Does not block. Whoever holds the lease meanwhile may be another process. Raises: OSError.
+        """
+        if self.descriptor < 0 or self._fixed is None:
+            return None
+        status = os.fstat(self.descriptor)
+        # Removed, or another file has its name.
+        if status.st_nlink != 1 or status.st_size != self._size:
+            return None
+        data = read(self.descriptor, FIXED_AT)
+        if data is None:
+            return None
+        record = self.record
+        if record is None or not _is_newest(data, record.version, self._slot):
+            record = self._parse(data, self._fixed)
+        if record is None:
+            return None
+        holder = data[HOLDER_AT:]
+        return Look(record, None if holder == BLANK else parse_holder(holder))
+
+    def _parse(self, data: bytes, fixed: Fixed) -> Upload | None:
+        try:
+            records = parse_slots(data, fixed)
+        except LedgerError:
+            return None
+        record = newest(records)
+        if record is not None:
+            self._versions = [None if one is None else one.version for one in records]
+            at = slot_at(record.version)
+            self.record, self._slot = record, data[at : at + SECTOR]
+        return record
+
+    def hold(self, holder: Holder) -> None:
+        """Name the new holder of the lease in the open file. Raises: OSError."""
+        write_all(self.descriptor, format_holder(holder), HOLDER_AT)
+        self._holder = holder
+
+    def leave(self) -> None:
+        """Take the holder's name out; the file stays open. Raises: OSError."""
+        write_all(self.descriptor, BLANK, HOLDER_AT)
+
+    def abandon(self) -> int:
+        """Give the descriptor to be closed; below 0 if there is none."""
+        descriptor, self.descriptor = self.descriptor, -1
+        return descriptor
 
     def close(self) -> None:
         """Take the holder's name out and close. Raises: OSError."""

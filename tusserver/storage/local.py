@@ -19,6 +19,7 @@ from tusserver.ports import Segment
 from tusserver.storage import pins
 from tusserver.storage.appending import Appender
 from tusserver.storage.files import close, open_locked, sync_data
+from tusserver.storage.holding import Holdings
 from tusserver.storage.identity import adopt_identity
 from tusserver.storage.joining import Joiner
 from tusserver.storage.layout import Places
@@ -82,7 +83,8 @@ class LocalStorage:
         self._sync_pool = FilePool(SYNC_THREADS, "tusserver-sync")
         self._copy_pool = FilePool(COPY_THREADS, "tusserver-copy")
         self._writer = TimedWriter(self._pool)
-        self._held: dict[UploadId, FileLease] = {}
+        self._holdings = Holdings(self._places, self._pool, self._writer)
+        self._held = self._holdings.held
         self._elected: dict[str, int] = {}
         self._opened: Opened | None = None
 
@@ -96,14 +98,18 @@ class LocalStorage:
             reserve=self._reserve,
             state=self._state_kind,
             mailbox=self._mailbox_name,
-            let_go=self._let_go,
+            let_go=self._holdings.let_go,
         )
-        self._opened = await self._run(work, self._places.root, "opening the store")
+        self._opened = opened = await self._run(work, self._places.root, "opening the store")
+        self._holdings.open(
+            opened.leases, file_system=opened.file_system, is_local=opened.durable_writes
+        )
 
     async def close(self) -> None:
         """Let go of files and threads; leases are released before."""
         for chore in list(self._elected):
             await self.resign(chore)
+        await self._holdings.close()
         for pool in (self._pool, self._sync_pool, self._copy_pool):
             await pool.close()
 
@@ -169,7 +175,7 @@ class LocalStorage:
         if lease is None:
             logger.error("%s is there already: two uploads have one id", path)
             raise StorageFault
-        return self._hold(lease)
+        return self._holdings.hold(lease)
 
     async def revive(self, upload: Upload) -> Lease | None:
         """Make an empty data file for a record that lost its own; None if one is there by now.
@@ -180,7 +186,7 @@ class LocalStorage:
         leases, path = self._store.leases, self._places.data(upload.upload_id)
         make = partial(leases.revive, upload)
         lease = await self._run(make, path, "making anew", undo=leases.undo_revive)
-        return None if lease is None else self._hold(lease)
+        return None if lease is None else self._holdings.hold(lease)
 
     async def lease(
         self,
@@ -196,45 +202,27 @@ class LocalStorage:
         """
         loop = asyncio.get_running_loop()
         deadline, pause = loop.time() + timeout, FIRST_PAUSE
-        taken = await self._take(upload_id)
+        taken = await self._holdings.take(upload_id)
         while isinstance(taken, Contended):
             await on_contended(taken.holder)
-            taken = await self._take(upload_id)
+            taken = await self._holdings.take(upload_id)
             if not isinstance(taken, Contended):
                 break
             left = deadline - loop.time()
             if left > 0:
                 await asyncio.sleep(min(pause, left))
                 pause = min(pause * 2, LAST_PAUSE)
-                taken = await self._take(upload_id)
+                taken = await self._holdings.take(upload_id)
             if isinstance(taken, Contended) and loop.time() >= deadline:
                 tell_locked(upload_id, taken.holder, timeout)
                 raise UploadLocked
         return taken
 
-    async def _take(self, upload_id: UploadId) -> FileLease | Contended | None:
-        leases, path = self._store.leases, self._places.data(upload_id)
-        take = partial(leases.take, upload_id)
-        taken = await self._run(take, path, "locking", undo=leases.undo_take)
-        return self._hold(taken) if isinstance(taken, FileLease) else taken
-
-    def _hold(self, lease: FileLease) -> FileLease:
-        self._held[lease.upload_id] = lease
-        return lease
-
-    def _forget(self, lease: FileLease) -> None:
-        if self._held.get(lease.upload_id) is lease:
-            del self._held[lease.upload_id]
-
-    async def _let_go(self, lease: FileLease) -> None:
-        self._forget(lease)
-        await self._pool.run(partial(self._store.leases.end, lease))
-
     async def remove(self, lease: Lease) -> None:
         """Delete data and ledger, and release the lease. The removal mark is committed before."""
         held = _own(lease)
         if held.begin_release():
-            self._forget(held)
+            self._holdings.forget(held)
             await self._run(partial(self._store.leases.remove, held), held.path, "removing")
 
     # --- bytes ---------------------------------------------------------------------------
@@ -276,6 +264,8 @@ class LocalStorage:
     async def trim(self, lease: Lease, length: int) -> None:
         """Give back what was reserved beyond `length` bytes."""
         held = _own(lease)
+        if held.reserved == length and self._store.space.can_allocate:
+            return  # What is reserved is as long as the file then.
         await self._run(partial(os.ftruncate, held.descriptor, length), held.path, "trimming")
         held.reserved = length
 
@@ -311,8 +301,7 @@ class LocalStorage:
 
     async def peek(self, upload_id: UploadId) -> Peek:
         """Read the ledger without a lease. Raises StoreMismatch for another store's record."""
-        look = partial(self._store.leases.peek, upload_id, held_here=upload_id in self._held)
-        return await self._run(look, self._places.ledger(upload_id), "reading")
+        return await self._holdings.peek(upload_id)
 
     async def record(self, lease: Lease, upload: Upload, *, sync: bool) -> None:
         """Write the ledger; with `sync` it, and the names of the files, are on the disk.

@@ -28,6 +28,7 @@ class Opened:
     identity: Identity
     epoch: str
     durable_writes: bool
+    file_system: str
     space: Space
     leases: Leases
 
@@ -69,6 +70,7 @@ def open_store(
         identity=identity,
         epoch=epoch,
         durable_writes=not network,
+        file_system=kind,
         space=space,
         leases=leases,
     )

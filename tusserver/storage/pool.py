@@ -59,6 +59,10 @@ class FilePool:
                     logger.warning("cleaning up after a cancelled call failed: %s", error)
             raise
 
+    def start(self, function: Callable[[], None]) -> None:
+        """Have a call made that raises nothing, and whose end nobody waits for but `close`."""
+        self._executor.submit(function)
+
     async def close(self) -> None:
         """Wait for the calls that run, and end the threads."""
         await asyncio.to_thread(self._executor.shutdown)

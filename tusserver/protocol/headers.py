@@ -12,8 +12,10 @@ from __future__ import annotations
 import binascii
 import re
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import UTC, datetime
 from email.utils import format_datetime
+from functools import lru_cache
+from math import floor
 from typing import TYPE_CHECKING
 
 from tusserver.errors import ChecksumAlgorithmUnsupported, HeaderInvalid, PartNotFound
@@ -22,7 +24,6 @@ from tusserver.upload import MAX_INTEGER, UploadId, is_upload_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import datetime
 
     from tusserver.protocol.messages import Headers
 
@@ -104,7 +105,13 @@ def parse_integer(header: str, value: str) -> int:
 
 def format_imf_fixdate(moment: datetime) -> str:
     """Format an aware time for `Upload-Expires` (RFC 9110 section 5.6.7), in whole seconds."""
-    return format_datetime(moment.astimezone(UTC), usegmt=True)
+    return _imf_fixdate(floor(moment.timestamp()))
+
+
+@lru_cache(maxsize=16)
+def _imf_fixdate(seconds: int) -> str:
+    # Uploads of the same second expire in the same second.
+    return format_datetime(datetime.fromtimestamp(seconds, UTC), usegmt=True)
 
 
 # --- Upload-Metadata ----------------------------------------------------------------------

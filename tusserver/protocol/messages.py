@@ -25,8 +25,13 @@ class Headers:
     def __init__(self, fields: Iterable[tuple[str, str]]) -> None:
         """Take the fields in the order in which they were sent."""
         self._fields: dict[str, list[str]] = {}
+        known = self._fields
         for name, value in fields:
-            self._fields.setdefault(name.lower(), []).append(value.strip(" \t"))
+            lower = name.lower()
+            if lower in known:
+                known[lower].append(value.strip(" \t"))
+            else:
+                known[lower] = [value.strip(" \t")]
 
     def all(self, name: str) -> list[str]:
         """Give every value of a field, in order."""

@@ -6,6 +6,7 @@ numbers stands here and in no other place of the protocol.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, assert_never
 
@@ -42,7 +43,7 @@ from tusserver.protocol.tus1_requests import parse_append, parse_create
 from tusserver.upload import Kind, UploadId, is_upload_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Sequence
 
     from tusserver.protocol.messages import Extras, Features, Head, Headers
     from tusserver.upload import Upload
@@ -126,7 +127,7 @@ class Tus1:
         origin can send without asking first. Never raises: `parse` refuses a malformed one.
         """
         values = head.headers.all("X-HTTP-Method-Override")
-        if "Tus-Resumable" in head.headers and len(values) == 1 and is_token(values[0]):
+        if len(values) == 1 and "Tus-Resumable" in head.headers and is_token(values[0]):
             return values[0].upper()
         return head.method
 
@@ -239,6 +240,7 @@ class Tus1:
 # --- what this server can do --------------------------------------------------------------
 
 
+@lru_cache(maxsize=64)
 def _announced(features: Features) -> tuple[str, ...]:
     """Give `Tus-Extension`: what works, with all that it needs, in a stable order."""
     works = set(features.extensions)
@@ -295,7 +297,7 @@ def _check_version(headers: Headers, method: str) -> None:
 
 
 def _check_override(headers: Headers) -> None:
-    if "Tus-Resumable" not in headers:
+    if "X-HTTP-Method-Override" not in headers or "Tus-Resumable" not in headers:
         return
     value = single(headers, "X-HTTP-Method-Override")
     if value is not None and not is_token(value):
@@ -325,9 +327,11 @@ def _reply(
 
 
 def _with_added(
-    fields: list[tuple[str, str]], added: Iterable[tuple[str, str]]
+    fields: list[tuple[str, str]], added: Sequence[tuple[str, str]]
 ) -> tuple[tuple[str, str], ...]:
     """Add an application's headers, but for those that the protocol or HTTP has set."""
+    if not added:
+        return tuple(fields)
     taken = {name.lower() for name, _ in fields} | _FRAMING
     return (*fields, *((name, value) for name, value in added if name.lower() not in taken))
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 import logging
 import socket
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from aiohttp import web
 
@@ -32,8 +31,7 @@ WARN_EVERY = 60.0
 """Seconds between two warnings: anybody can make a proxy send what is malformed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(NamedTuple):
     """A request as its client sent it."""
 
     client: str
@@ -48,6 +46,7 @@ class Arrival:
         return f"{self.scheme}://{self.host}"
 
 
+_NOTHING = Forwarding()
 _ARRIVAL = web.RequestKey("tusserver.arrival", Arrival)
 
 
@@ -72,7 +71,7 @@ class Arrivals:
     def _look(self, request: web.BaseRequest) -> Arrival:
         peer = peer_of(request)
         host = request.host if "Host" in request.headers else ""
-        told = Forwarding()
+        told = _NOTHING
         if self._trusted.trusts(peer):
             try:
                 told = read_forwarding(lambda name: request.headers.getall(name, ()), self._trusted)
@@ -104,14 +103,15 @@ class Arrivals:
         """Say once that there is a proxy, by the look of it, which nobody told us of."""
         if self._hinted:
             return
-        name = next((name for name in FIELDS if name in request.headers), None)
-        if name is not None:
+        headers = request.headers
+        found = [name for name in FIELDS if name in headers]
+        if found:
             self._hinted = True
             logger.warning(
                 "a request from %s carries %s, which is ignored: if that is your proxy, name it "
                 "in --trusted-proxies (told once)",
                 peer or "an unknown address",
-                name,
+                found[0],
             )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from tusserver.errors import ConfigError, OriginRefused
@@ -64,6 +65,12 @@ _EXPOSED = (
     "Repr-Digest",
     "Retry-After",
 )
+
+_EXPOSED_LIST = ", ".join(_EXPOSED)
+_FOR_ALL = {
+    "Access-Control-Allow-Origin": ANY,
+    "Access-Control-Expose-Headers": _EXPOSED_LIST,
+}
 
 _ORIGIN = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]*)://"
@@ -150,15 +157,12 @@ def response_headers(policy: CorsPolicy, origin: str | None) -> Mapping[str, str
     that a program fetched to a page. Elsewhere `Vary` tells caches apart.
     """
     if not policy.varies:
-        return {
-            "Access-Control-Allow-Origin": ANY,
-            "Access-Control-Expose-Headers": ", ".join(_EXPOSED),
-        }
+        return _FOR_ALL
     headers = {"Vary": "Origin"}
     if origin is None or not is_allowed(policy, origin):
         return headers
     headers["Access-Control-Allow-Origin"] = origin
-    headers["Access-Control-Expose-Headers"] = ", ".join(_EXPOSED)
+    headers["Access-Control-Expose-Headers"] = _EXPOSED_LIST
     if policy.credentials:
         headers["Access-Control-Allow-Credentials"] = "true"
     return headers
@@ -169,12 +173,17 @@ def preflight_headers(policy: CorsPolicy, origin: str | None) -> Mapping[str, st
 
     The lists are given whole, never made from what was asked for.
     """
-    headers = dict(response_headers(policy, origin))
-    if "Access-Control-Allow-Origin" in headers:
-        headers["Access-Control-Allow-Methods"] = _METHODS
-        headers["Access-Control-Allow-Headers"] = ", ".join((*_ALLOWED, *policy.extra_headers))
-        headers["Access-Control-Max-Age"] = str(policy.max_age)
-    return headers
+    headers = response_headers(policy, origin)
+    return {**headers, **_lists(policy)} if "Access-Control-Allow-Origin" in headers else headers
+
+
+@lru_cache(maxsize=16)
+def _lists(policy: CorsPolicy) -> Mapping[str, str]:
+    return {
+        "Access-Control-Allow-Methods": _METHODS,
+        "Access-Control-Allow-Headers": ", ".join((*_ALLOWED, *policy.extra_headers)),
+        "Access-Control-Max-Age": str(policy.max_age),
+    }
 
 
 def _parse_origin(text: str) -> _Origin | None:

@@ -66,6 +66,7 @@ class TusHandlers:
         self._engine = engine
         self._options = options = engine.parts.web
         self._gate = Gate(engine)
+        self._known_features: dict[tuple[str, bool], Features] = {}
         self._arrivals = Arrivals(options.trusted_proxies)
         self._cors = CorsPolicy(
             origins=options.cors_origins,
@@ -81,19 +82,18 @@ class TusHandlers:
         """Serve any request below the base path. Never raises but when it is cancelled."""
         head = read_head(request, base_path)
         dialect = choose_dialect(head)
-        features = self._engine.features(base_path=base_path, trailers=head.can_trail)
+        features = self._features(base_path, trailers=head.can_trail)
         arrival = self._arrivals.of(request)
-        cors = {**self._cors_headers(request), **identified()}
-        note_method(dialect.method(head))
-        exchange = _Exchange(request, arrival, head, dialect, features, cors)
+        origin = request.headers.get("Origin")
+        cors = {**self._cors_headers(request, origin), **identified()}
+        method = dialect.method(head)
+        note_method(method)
+        exchange = _Exchange(request, arrival, head, method, dialect, features, cors)
         try:
             check_host(request)
-            check_origin(
-                self._cors,
-                request.headers.get("Origin"),
-                method=dialect.method(head),
-                own_origin=self._own_origin(arrival),
-            )
+            if origin is not None:
+                own_origin = self._own_origin(arrival)
+                check_origin(self._cors, origin, method=method, own_origin=own_origin)
             command = await self._parse(exchange)
             check_expectation(request)
             return await self._serve(command, exchange)
@@ -118,8 +118,10 @@ class TusHandlers:
     async def _serve(self, command: Command, exchange: _Exchange) -> web.StreamResponse:
         info = exchange.info
         note_command(command, info)
-        command, info = await self._gate.admit(command, info)
-        note_command(command, info)
+        command, admitted = await self._gate.admit(command, info)
+        if admitted is not info:
+            info = admitted
+            note_command(command, info)
         if isinstance(command, Download):
             return await self._download(command, exchange, info)
         if not (isinstance(command, Append | Create) and command.checksum is not None):
@@ -198,19 +200,29 @@ class TusHandlers:
         public = self._options.public_url
         return arrival.origin if public is None else "/".join(public.split("/", 3)[:3])
 
-    def _cors_headers(self, request: web.Request) -> Mapping[str, str]:
-        origin = request.headers.get("Origin")
+    def _features(self, base_path: str, *, trailers: bool) -> Features:
+        """Say what can be done here; the engine's answer stays the same."""
+        key = base_path, trailers
+        features = self._known_features.get(key)
+        if features is None:
+            features = self._engine.features(base_path=base_path, trailers=trailers)
+            self._known_features[key] = features
+        return features
+
+    def _cors_headers(self, request: web.Request, origin: str | None) -> Mapping[str, str]:
         make = preflight_headers if request.method == "OPTIONS" else response_headers
         return make(self._cors, origin)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Exchange:
     """One request and what its answer needs."""
 
     request: web.Request
     arrival: Arrival
     head: Head
+    method: str
+    """The one that holds: an override counts."""
     dialect: Dialect
     features: Features
     cors: Mapping[str, str]
@@ -220,11 +232,11 @@ class _Exchange:
         """Describe the request to hooks."""
         request = self.request
         return RequestInfo(
-            method=self.dialect.method(self.head),
+            method=self.method,
             uri=request.path_qs,
             remote=self.arrival.client,
             headers=tuple(request.headers.items()),
-            context=dict(request),
+            context={key: request[key] for key in request},
         )
 
     @property
@@ -243,12 +255,11 @@ class _Exchange:
 
     def respond(self, reply: Reply) -> web.Response:
         """Turn a reply into aiohttp's response."""
-        headers = {**self.cors, **dict(reply.headers)}
         response = web.Response(
             status=reply.status,
             reason=reply.reason,
             body=reply.body.encode() if reply.body else None,
-            headers=headers,
+            headers={**self.cors, **dict(reply.headers)},
         )
         if reply.close or self.may_leak or not self.request.content.is_eof():
             # Part of the body is unread: a client that waits for the answer learns that the

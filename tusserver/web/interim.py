@@ -31,6 +31,8 @@ def check_expectation(request: web.BaseRequest) -> bool:
     """
     if request.version < HttpVersion11:
         return False
+    if "Expect" not in request.headers:
+        return False
     expectations = set(_expectations(request))
     if expectations - {"100-continue"}:
         raise ExpectationFailed

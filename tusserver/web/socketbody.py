@@ -128,8 +128,12 @@ class SocketBody:
             return await self._stream.read()
         while not self._rest and self._then is None:
             await self._wait()
-        data = bytes(self._rest[:CHUNK])
-        del self._rest[:CHUNK]
+        if len(self._rest) <= CHUNK:
+            # An emptied bytearray would keep its memory.
+            data, self._rest = bytes(self._rest), bytearray()
+        else:
+            data = bytes(self._rest[:CHUNK])
+            del self._rest[:CHUNK]
         return data
 
     async def pour(self, sink: Sink) -> None:

@@ -2,9 +2,9 @@
 
 Keys: `tus:{<id>}` is a hash with one record, written by the scripts of `lua.py`; `tus:exp`
 (score: `expires_at`) and `tus:ids` are sorted sets that find uploads; `tus:store` is the id of
-the store beside which the data lies. In a cluster the sorted sets lie on other nodes than the
-records, so they are hints: written before a record, taken back after it is gone, and whoever
-reads them looks at the record again.
+the store beside which the data lies. One script writes a record and its entries in both sets. In a
+cluster these lie in other slots, which a script may not touch; there they are hints: written before
+a record, taken back after it is gone. Whoever reads them looks at the record again.
 
 A command whose answer got lost is sent again by the client library, and one that was given up
 may still be executed later: every write here gives the same result the second time.
@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from redis.exceptions import RedisError
+from redis.exceptions import ClusterCrossSlotError, RedisError
 
 from tusserver.errors import ConfigError, StateConflict, StateUnavailable
 from tusserver.measures import NO_METER, timed
@@ -76,6 +76,7 @@ class RedisState:
         self._meter = meter
         self._complaints = Complaints(self._url)
         self._store_id: str | None = None
+        self._has_slots = False
 
     @property
     def url(self) -> str:
@@ -169,7 +170,7 @@ class RedisState:
         The status further on, then the higher version is newer. Of two records with the same
         version the given one stays: it comes from the ledger, which is the truth.
         """
-        *_, newer = await self._execute(*_hints(upload), self._call(lua.RESTORE, upload))
+        newer = await self._put(lua.RESTORE, upload)
         if newer is None:
             return upload
         stored = parse_upload(newer)
@@ -178,15 +179,19 @@ class RedisState:
 
     async def delete(self, upload_id: UploadId) -> None:
         """Drop a record; does nothing if it is gone."""
-        await self._execute(
-            ("DEL", record_key(upload_id)),
-            ("ZREM", EXPIRIES, upload_id),
-            ("ZREM", IDS, upload_id),
-        )
+        key = record_key(upload_id)
+        if not self._has_slots:
+            drop = self._wire.digest(lua.DROP)
+            try:
+                await self._execute(("EVALSHA", drop, 3, key, IDS, EXPIRIES, upload_id))
+            except ClusterCrossSlotError:
+                self._has_slots = True
+            else:
+                return
+        await self._execute(("DEL", key), ("ZREM", EXPIRIES, upload_id), ("ZREM", IDS, upload_id))
 
     async def _write(self, script: str, upload: Upload) -> None:
-        *_, is_there = await self._execute(*_hints(upload), self._call(script, upload))
-        if is_there:
+        if await self._put(script, upload):
             return
         stored = await self.get(upload.upload_id)
         if stored is not None:
@@ -197,10 +202,23 @@ class RedisState:
             "does not follow from that."
         )
 
-    def _call(self, script: str, upload: Upload) -> Command:
-        key, data = record_key(upload.upload_id), format_upload(upload)
-        digest = self._wire.digest(script)
-        return ("EVALSHA", digest, 1, key, upload.version, upload.status.rank, data)
+    async def _put(self, script: str, upload: Upload) -> Any:
+        """Run a script on a record and on what finds it; give its reply."""
+        sha, key = self._wire.digest(script), record_key(upload.upload_id)
+        record = (upload.version, upload.status.rank, format_upload(upload))
+        if not self._has_slots:
+            expiry = "" if upload.expires_at is None else upload.expires_at.timestamp()
+            found_by = (upload.upload_id, expiry)
+            try:
+                (reply,) = await self._execute(
+                    ("EVALSHA", sha, 3, key, IDS, EXPIRIES, *record, *found_by)
+                )
+            except ClusterCrossSlotError:
+                self._has_slots = True
+            else:
+                return reply
+        *_, reply = await self._execute(*_hints(upload), ("EVALSHA", sha, 1, key, *record))
+        return reply
 
     # --- scripts of others --------------------------------------------------------------
 
@@ -279,10 +297,16 @@ class RedisState:
             await self._execute(("ZADD", IDS, 0, upload_id))
 
     async def _execute(self, *commands: Command) -> list_of[Any]:
-        """Send commands in one round trip; give their replies. Raises: StateUnavailable."""
+        """Send commands in one round trip; give their replies.
+
+        Raises: StateUnavailable; ClusterCrossSlotError when the keys of a command lie in several
+        slots, and the server is one of a cluster.
+        """
         try:
             with timed(self._meter.state_asked):
                 replies = await self._wire.ask(commands)
+        except ClusterCrossSlotError:
+            raise
         except (RedisError, OSError) as exc:
             self._complaints.failed(exc)
             raise StateUnavailable from exc

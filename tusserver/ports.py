@@ -169,6 +169,12 @@ class Storage(Protocol):
         Raises: StorageFault, after which the same sync must not be tried again.
         """
 
+    def write_early(self, lease: Lease, start: int, end: int) -> bool:
+        """Have the disk begin with these bytes, so that `sync` waits for less; never wait.
+
+        Gives False if that cannot be at the moment.
+        """
+
     async def trim(self, lease: Lease, length: int) -> None:
         """Give back what was reserved beyond `length` bytes."""
 

@@ -342,3 +342,61 @@ async def test_expiry_slides_with_each_patch_also_an_empty_one(build):
     house.clock.pass_(10)
     third = await house.append(upload, 1, FedBody())
     assert upload.expires_at < second.expires_at < third.expires_at
+
+
+# --- the disk begins early --------------------------------------------------------------------
+
+
+class EarlyDisk(LocalStorage):
+    """Notes with which bytes the disk is told to begin; at times it cannot."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.told = []
+        self.can = True
+
+    def write_early(self, _lease, start, end):
+        if self.can:
+            self.told.append((start // MIB, end // MIB))
+        return self.can
+
+
+async def test_the_disk_begins_with_each_8_mib(build):
+    house = await build(storage=EarlyDisk)
+    upload = await house.create(21 * MIB)
+    assert (await house.append(upload, 0, FedBody(*[CHUNK] * 4 * 21))).is_complete
+    assert house.parts.storage.told == [(0, 8), (8, 16)]
+
+
+async def test_the_disk_begins_early_with_what_comes_in_many_requests(build):
+    house = await build(storage=EarlyDisk)
+    upload = await house.create(64 * MIB)
+    for at in range(0, 20, 5):
+        await house.append(upload, at * MIB, FedBody(*[CHUNK] * 4 * 5))
+    assert house.parts.storage.told == [(0, 8), (8, 16)]
+
+
+async def test_a_disk_that_is_not_ready_is_told_of_more_later(build):
+    house = await build(storage=EarlyDisk)
+    upload = await house.create(64 * MIB)
+    body = FedBody(*[CHUNK] * 4 * 12, end=None)
+    house.parts.storage.can = False
+    append = house.start_append(upload, 0, body)
+    work = await house.receiving(upload)
+    assert await eventually(lambda: work.progress.uncommitted)
+    house.parts.storage.can = True
+    for _ in range(4 * 12):
+        body.feed(CHUNK)
+    body.finish(BodyEnd.DISCONNECTED)
+    with pytest.raises(RequestMalformed):
+        await append
+    told = house.parts.storage.told
+    assert told[0][0] == 0
+    assert told[-1][1] == 24
+
+
+async def test_process_has_the_disk_begin_with_nothing(build):
+    house = await build(storage=EarlyDisk, durability="process")
+    upload = await house.create(20 * MIB)
+    assert (await house.append(upload, 0, FedBody(*[CHUNK] * 4 * 20))).is_complete
+    assert house.parts.storage.told == []

@@ -17,6 +17,7 @@ from tusserver.body import BodyEnd
 from tusserver.errors import InternalError, StorageFault, TusError
 from tusserver.ports import Event, EventKind
 from tusserver.protocol.rules import after_bytes, after_fault, after_sync
+from tusserver.upload import MAX_INTEGER
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -34,6 +35,9 @@ COMMIT_SECONDS = 1.0
 PAUSE_BYTES = 32 * MIB
 SYNC_BYTES = 64 * MIB
 SYNC_SECONDS = 5.0
+EARLY_BYTES = 8 * MIB
+"""Bytes that the disk is to begin with at a time, long before they must be there."""
+NEVER = MAX_INTEGER
 FORCED_PAUSE = 0.1
 """Commits forced by HEAD: at most one in so many seconds an upload."""
 RECEIVE_EVENT_SECONDS = 1.0
@@ -82,6 +86,8 @@ class Checkpoints:
         self.record = record
         """The last committed record."""
         self.position = record.offset
+        # By places in the file, not by requests: what comes in many small ones counts as well.
+        self._early = record.offset // EARLY_BYTES * EARLY_BYTES if parts.syncs else NEVER
         self.error: TusError | None = None
         self._running = running
         self._hashed = self.digest = None if running is None else running.copy()
@@ -98,6 +104,8 @@ class Checkpoints:
         """Count bytes that are in the file; start a commit when one is due."""
         self.position += count
         self._count(count)
+        if self.position - self._early >= EARLY_BYTES:
+            self._write_early()
         if self._running is not None:
             # Now it stands exactly here, and no thread is at it.
             self._hashed = self._running.copy()
@@ -107,6 +115,11 @@ class Checkpoints:
             self._start()
         elif self._timer is None:
             self._timer = self._loop.call_later(COMMIT_SECONDS, self._start)
+
+    def _write_early(self) -> None:
+        end = self.position // EARLY_BYTES * EARLY_BYTES
+        if self._parts.storage.write_early(self._lease, self._early, end):
+            self._early = end
 
     async def unblocked(self) -> None:
         """Wait until commits have caught up, or failed."""

@@ -2,7 +2,7 @@
 
 Everything here blocks: call it in a thread, except where `pool.TimedWriter` says otherwise.
 Only OSError is raised. Sources: fallocate(2), flock(2), copy_file_range(2), fsync(2),
-proc(5) "mountinfo".
+sync_file_range(2), proc(5) "mountinfo".
 """
 
 from __future__ import annotations
@@ -30,12 +30,20 @@ TEMPORARY = ".tmp"
 
 _NO_FALLOCATE = frozenset({errno.EOPNOTSUPP, errno.ENOSYS})
 _NO_COPY_RANGE = frozenset({errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS})
+_NO_SYNC_RANGE = frozenset(
+    {errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM, errno.ESPIPE}
+)
+_SYNC_FILE_RANGE_WRITE = 2
 
 _libc = ctypes.CDLL(None, use_errno=True)
 # glibc names the call with 64-bit offsets apart; musl has 64-bit offsets only.
 _fallocate = getattr(_libc, "fallocate64", None) or _libc.fallocate
 _fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
 _fallocate.restype = ctypes.c_int
+_sync_file_range = getattr(_libc, "sync_file_range", None)
+if _sync_file_range is not None:
+    _sync_file_range.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
+    _sync_file_range.restype = ctypes.c_int
 
 
 def allocate(descriptor: int, offset: int, count: int) -> bool:
@@ -125,6 +133,19 @@ def sync_data(path: Path, descriptor: int) -> None:
         os.fdatasync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def start_writing(descriptor: int, offset: int, count: int) -> bool:
+    """Have the kernel begin to write bytes to the disk; give False where that cannot be had.
+
+    Promises nothing, and what fails is not told here: the sync that follows sees it, as it sees
+    what the kernel writes by itself. Waits where the queue of the disk is full.
+    """
+    if _sync_file_range is None:
+        return False
+    if _sync_file_range(descriptor, offset, count, _SYNC_FILE_RANGE_WRITE) == 0:
+        return True
+    return ctypes.get_errno() not in _NO_SYNC_RANGE
 
 
 def open_locked(path: Path) -> int | None:

@@ -1,8 +1,8 @@
 """Uploads as files of a local directory: the `Storage` of the embedded default (floor 4).
 
 Data in preallocated files, written at offsets only; a ledger beside each; mutual exclusion by
-the kernel's locks. File calls run in threads of the store's own: one pool for short calls, one
-for syncs, which may take seconds each, and one for assemblies, so that none waits for another.
+the kernel's locks. File calls run in threads of the store's own: one pool for short calls, those
+of `Syncing`, and one for assemblies, so that none waits for another.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tusserver.measures import NO_METER, timed
 from tusserver.ports import Segment
 from tusserver.storage import pins
 from tusserver.storage.appending import Appender
-from tusserver.storage.files import close, open_locked, sync_data
+from tusserver.storage.files import close, open_locked
 from tusserver.storage.holding import Holdings
 from tusserver.storage.identity import adopt_identity
 from tusserver.storage.joining import Joiner
@@ -27,6 +27,7 @@ from tusserver.storage.leases import Contended, FileLease, tell_locked
 from tusserver.storage.opening import open_store
 from tusserver.storage.pool import FilePool, TimedWriter
 from tusserver.storage.sweeping import Orphans, Scanner, in_slices
+from tusserver.storage.syncing import Syncing
 from tusserver.storage.trouble import translated
 
 if TYPE_CHECKING:
@@ -44,7 +45,6 @@ logger = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 
-SYNC_THREADS = 4
 COPY_THREADS = 2
 FIRST_PAUSE = 0.010
 LAST_PAUSE = 0.250
@@ -80,7 +80,7 @@ class LocalStorage:
         self._mailbox_name = mailbox_name
         self._meter = meter
         self._pool = FilePool(threads, "tusserver-file")
-        self._sync_pool = FilePool(SYNC_THREADS, "tusserver-sync")
+        self._syncing = Syncing()
         self._copy_pool = FilePool(COPY_THREADS, "tusserver-copy")
         self._writer = TimedWriter(self._pool)
         self._holdings = Holdings(self._places, self._pool, self._writer)
@@ -110,7 +110,7 @@ class LocalStorage:
         for chore in list(self._elected):
             await self.resign(chore)
         await self._holdings.close()
-        for pool in (self._pool, self._sync_pool, self._copy_pool):
+        for pool in (self._pool, self._syncing, self._copy_pool):
             await pool.close()
 
     async def adopt(self) -> str:
@@ -256,10 +256,11 @@ class LocalStorage:
         """
         path, held = self._places.data(upload_id), self._held.get(upload_id)
         with translated(path, "syncing"), timed(self._meter.synced):
-            # The kernel tells a lost write to those who had the file open at that time: a
-            # duplicate of the writer's descriptor misses none, and does not keep its lock.
-            descriptor = -1 if held is None else os.dup(held.descriptor)
-            await self._sync_pool.run(partial(sync_data, path, descriptor))
+            await self._syncing.sync(path, held)
+
+    def write_early(self, lease: Lease, start: int, end: int) -> bool:
+        """Have the disk begin with these bytes; see `Syncing.write_early`."""
+        return self._syncing.write_early(_own(lease), start, end)
 
     async def trim(self, lease: Lease, length: int) -> None:
         """Give back what was reserved beyond `length` bytes."""
@@ -315,7 +316,8 @@ class LocalStorage:
         with translated(path, "recording in"):
             steps = ledger.steps(upload)
             if sync or steps is None:
-                await self._pool.run(partial(ledger.write, upload, sync=sync))
+                pool = self._syncing if sync else self._pool
+                await pool.run(partial(ledger.write, upload, sync=sync))
                 return
             for data, offset in steps:
                 await self._writer.write(ledger.descriptor, data, offset)

@@ -89,13 +89,13 @@ class Appender:
             sight = await self._takeover.offset_for_append(upload, holder)
             if sight.offset is None:
                 # Whoever held it has let go meanwhile, or nobody did: the record is the truth.
-                upload, holder = await self._takeover.find(command.upload_id)
+                upload, holder = await self._takeover.find(command.upload_id, known=upload)
                 length = check_append(upload, command, limits)
             offset = upload.offset if sight.offset is None else sight.offset
             check_offset(command, limits, length=length, offset=offset)
             if not self._takeover.has_moved(command.upload_id):
                 break
-            upload, holder = await self._takeover.find(command.upload_id)
+            upload, holder = await self._takeover.find(command.upload_id, known=upload)
         async with (
             self._parts.quota.appending(
                 # The record may be behind: its append, about to be stopped, told the offset.
@@ -115,6 +115,7 @@ class Appender:
                     limited,
                     work=work,
                     lease=lease,
+                    known=None if held is None else upload,
                     limits=limits,
                     proceed=proceed,
                     request=request,
@@ -130,12 +131,13 @@ class Appender:
         *,
         work: Work,
         lease: Lease,
+        known: Upload | None,
         limits: Limits,
         proceed: Callable[[], Awaitable[None]],
         request: RequestInfo | None,
     ) -> Appended:
         """Check everything again under the lease, then receive."""
-        upload, _ = await self._takeover.find(command.upload_id)
+        upload, _ = await self._takeover.find(command.upload_id, known=known)
         upload = await self._falls.settle(lease, upload)
         length = check_append(upload, command, limits)
         if upload.is_complete:

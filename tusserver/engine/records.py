@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tusserver.measures import Meter
-    from tusserver.ports import Holder, Lease, StateStore, Storage
+    from tusserver.ports import Holder, Lease, Peek, StateStore, Storage
     from tusserver.upload import Upload, UploadId
 
 logger = logging.getLogger(__name__)
@@ -41,10 +41,14 @@ class Records:
         self._storage = storage
         self._state = state
 
-    async def load(self, upload_id: UploadId) -> tuple[Upload | None, Holder | None]:
+    async def load(
+        self, upload_id: UploadId, *, known: Upload | None = None
+    ) -> tuple[Upload | None, Holder | None]:
         """Give the newest record as it holds in this epoch, and who holds the lease.
 
         A record that the state store lost or that is behind there is put back from the ledger.
+        `known` is what was loaded a moment ago: if the ledger still has it, the state store,
+        which is always written after the ledger, cannot be ahead and is not asked again.
 
         Raises: StateUnavailable, StorageFault, StoreMismatch.
         """
@@ -52,15 +56,26 @@ class Records:
             peek = await self._storage.peek(upload_id)
             record = peek.record
         else:
-            peek, stored = await asyncio.gather(
-                self._storage.peek(upload_id), self._state.get(upload_id)
-            )
-            record = newer(peek.record, stored)
-            if record is not None and record != stored:
-                record = await self._restore(record, kept=peek.record is not None)
+            peek, record = await self._compare(upload_id, known)
         if record is None:
             return None, peek.holder
         return in_epoch(record, self._storage.epoch), peek.holder
+
+    async def _compare(
+        self, upload_id: UploadId, known: Upload | None
+    ) -> tuple[Peek, Upload | None]:
+        """Look into the ledger and the state store; put right what the state store has."""
+        if known is not None:
+            peek = await self._storage.peek(upload_id)
+            if peek.record == known:
+                return peek, known
+        peek, stored = await asyncio.gather(
+            self._storage.peek(upload_id), self._state.get(upload_id)
+        )
+        record = newer(peek.record, stored)
+        if record is not None and record != stored:
+            record = await self._restore(record, kept=peek.record is not None)
+        return peek, record
 
     async def _restore(self, record: Upload, *, kept: bool) -> Upload | None:
         """Put a record back into the state store; `kept`: the ledger had one a moment ago."""

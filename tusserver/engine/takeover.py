@@ -128,23 +128,29 @@ class Takeover:
 
     # --- finding out -----------------------------------------------------------------------
 
-    async def load(self, upload_id: UploadId) -> tuple[Upload | None, Holder | None]:
+    async def load(
+        self, upload_id: UploadId, *, known: Upload | None = None
+    ) -> tuple[Upload | None, Holder | None]:
         """Load a record as `Records.load` does, but none that looks complete before it is.
 
         A completion can be read while the ledger is still on its way to the disk: it is waited
         for. Raises: UploadLocked when that takes too long.
         """
-        upload, holder = await self._parts.records.load(upload_id)
+        upload, holder = await self._parts.records.load(upload_id, known=known)
         if upload is not None and upload.is_complete and await self._await_finish(upload, holder):
             return await self._parts.records.load(upload_id)
         return upload, holder
 
-    async def find(self, upload_id: UploadId) -> tuple[Upload, Holder | None]:
+    async def find(
+        self, upload_id: UploadId, *, known: Upload | None = None
+    ) -> tuple[Upload, Holder | None]:
         """Load an upload that is there for clients; one that is being written does not expire.
+
+        `known` is what was found a moment ago.
 
         Raises: UploadNotFound, UploadLocked.
         """
-        upload, holder = await self.load(upload_id)
+        upload, holder = await self.load(upload_id, known=known)
         written = holder is not None or self._parts.slots.holder(upload_id) is not None
         if upload is not None and written and upload.status is Status.OPEN:
             return upload, holder

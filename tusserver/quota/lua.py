@@ -52,8 +52,15 @@ local function weigh(row, sign)
 end
 local function put(id, row)
   local old = read(id)
-  if old then weigh(old, -1) end
-  weigh(row, 1)
+  if old and old.owner ~= row.owner then
+    weigh(old, -1)
+    old = nil
+  end
+  old = old or {counted = 0, written = 0, open = 0}
+  add(row.owner, 'stored', row.counted - old.counted)
+  add(row.owner, 'unwritten',
+    row.open * (row.counted - row.written) - old.open * (old.counted - old.written))
+  add(row.owner, 'open', row.open - old.open)
   redis.call('ZADD', KEYS[2], 0, id)
   redis.call('HSET', KEYS[1], 'u:' .. id, table.concat({whole(row.counted), whole(row.written),
     whole(row.open), whole(row.version), string.format('%.3f', row.at), row.owner}, ' '))
@@ -68,12 +75,50 @@ local function drop(id)
 end
 """
 
+_SETTLE = """
+-- From an index of ARGV on: number of rows, six values each, then tokens that left
+local function settle(at)
+  local rows = number(ARGV[at])
+  at = at + 1
+  for _ = 1, rows do
+    local id, gone, length = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2])
+    local row = read(id)
+    if gone == '1' then
+      drop(id)
+    elseif row and row.version <= number(ARGV[at + 5]) then
+      row.written = number(ARGV[at + 3])
+      row.counted = math.max(length or row.counted, row.written)
+      row.open = number(ARGV[at + 4])
+      row.version = number(ARGV[at + 5])
+      put(id, row)
+    end
+    at = at + 6
+  end
+  while ARGV[at] do
+    redis.call('HDEL', KEYS[3], ARGV[at])
+    at = at + 1
+  end
+end
+"""
+
+SETTLE = (
+    _ROWS
+    + _SETTLE
+    + """
+-- KEYS: counts, ids, appends; ARGV: what is due
+settle(1)
+return 1
+"""
+)
+
 CLAIM = (
     _ROWS
+    + _SETTLE
     + """
--- KEYS: counts, ids, the owner's creations, all creations
+-- KEYS: counts, ids, appends, the owner's creations, all creations
 -- ARGV: id, owner, least, most, written, creating, needed, minute, then for owner and for all:
--- stored, unwritten, open, creations
+-- stored, unwritten, open, creations; then what is due
+settle(17)
 local id, owner = ARGV[1], ARGV[2]
 local least, most, written = number(ARGV[3]), number(ARGV[4]), number(ARGV[5])
 local creating, needed, minute = ARGV[6] == '1', ARGV[7], number(ARGV[8])
@@ -113,7 +158,7 @@ if creating then
   for scope = 1, 2 do
     local made = limit(scope, 4)
     if made then
-      local oldest = tonumber(redis.call('LINDEX', KEYS[2 + scope], made - 1) or '')
+      local oldest = tonumber(redis.call('LINDEX', KEYS[3 + scope], made - 1) or '')
       if oldest and now - oldest >= 0 and now - oldest < minute then
         return {0, 'creations', scope, string.format('%.6f', oldest + minute - now)}
       end
@@ -122,9 +167,9 @@ if creating then
   for scope = 1, 2 do
     local made = limit(scope, 4)
     if made then
-      redis.call('LPUSH', KEYS[2 + scope], string.format('%.6f', now))
-      redis.call('LTRIM', KEYS[2 + scope], 0, made - 1)
-      redis.call('PEXPIRE', KEYS[2 + scope], math.ceil(minute * 1000) + 1000)
+      redis.call('LPUSH', KEYS[3 + scope], string.format('%.6f', now))
+      redis.call('LTRIM', KEYS[3 + scope], 0, made - 1)
+      redis.call('PEXPIRE', KEYS[3 + scope], math.ceil(minute * 1000) + 1000)
     end
   end
 end
@@ -135,49 +180,25 @@ return {1, whole(total)}
 """
 )
 
-SETTLE = (
-    _ROWS
-    + """
--- KEYS: counts, ids, appends; ARGV: number of rows, six values each, then tokens that left
-local at = 2
-for _ = 1, number(ARGV[1]) do
-  local id, gone, length = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2])
-  local row = read(id)
-  if gone == '1' then
-    drop(id)
-  elseif row and row.version <= number(ARGV[at + 5]) then
-    row.written = number(ARGV[at + 3])
-    row.counted = math.max(length or row.counted, row.written)
-    row.open = number(ARGV[at + 4])
-    row.version = number(ARGV[at + 5])
-    put(id, row)
-  end
-  at = at + 6
-end
-while ARGV[at] do
-  redis.call('HDEL', KEYS[3], ARGV[at])
-  at = at + 1
-end
-return 1
-"""
-)
-
 ENTER = (
     _ROWS
+    + _SETTLE
     + """
--- KEYS: appends, workers; ARGV: token, worker, upload, owner, owner's limit, all's, seconds
+-- KEYS: counts, ids, appends, workers
+-- ARGV: token, worker, upload, owner, owner's limit, all's, seconds, then what is due
+settle(8)
 local now = clock()
-redis.call('ZADD', KEYS[2], now + number(ARGV[7]), ARGV[2])
-redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now)
-local entries, alive, seen = redis.call('HGETALL', KEYS[1]), {}, {}
+redis.call('ZADD', KEYS[4], now + number(ARGV[7]), ARGV[2])
+redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', now)
+local entries, alive, seen = redis.call('HGETALL', KEYS[3]), {}, {}
 local mine, all, same = 0, 0, false
 for i = 1, #entries, 2 do
   local worker, upload, owner = entries[i + 1]:match('^(%S+) (%S+) (.*)$')
   if alive[worker] == nil then
-    alive[worker] = redis.call('ZSCORE', KEYS[2], worker) and true or false
+    alive[worker] = redis.call('ZSCORE', KEYS[4], worker) and true or false
   end
   if not alive[worker] then
-    redis.call('HDEL', KEYS[1], entries[i])
+    redis.call('HDEL', KEYS[3], entries[i])
   elseif upload == ARGV[3] then
     same = true
   elseif not seen[upload] then
@@ -190,7 +211,7 @@ if not same then
   if tonumber(ARGV[5]) and mine >= tonumber(ARGV[5]) then return 1 end
   if tonumber(ARGV[6]) and all >= tonumber(ARGV[6]) then return 2 end
 end
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. ' ' .. ARGV[3] .. ' ' .. ARGV[4])
+redis.call('HSET', KEYS[3], ARGV[1], ARGV[2] .. ' ' .. ARGV[3] .. ' ' .. ARGV[4])
 return 0
 """
 )

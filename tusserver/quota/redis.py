@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 from tusserver.errors import StateUnavailable
 from tusserver.quota import lua
 from tusserver.quota.ceilings import BURST, MINUTE, STEP
-from tusserver.quota.counter import Comparison, Filled, Limit, Refusal, scopes_of
+from tusserver.quota.counter import Comparison, Dues, Filled, Limit, Refusal, scopes_of
 from tusserver.upload import UploadId
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tusserver.quota.ceilings import Ceilings
-    from tusserver.quota.counter import Claim, Dues, Entry, Row
+    from tusserver.quota.counter import Claim, Entry, Row
 
 logger = logging.getLogger(__name__)
 
@@ -44,26 +44,26 @@ class RedisCounter:
         self._minute = minute
         self._worker = secrets.token_hex(8)
         self._tokens: set[str] = set()
-        self._settling = asyncio.Lock()
 
     async def open(self) -> None:
-        """Do nothing: the state store has connected."""
+        """Make a script known to Redis: one that it does not know is repeated, out of its turn."""
+        await self.settle(Dues())
 
     async def close(self) -> None:
         """Drop the appends of this process."""
         if self._tokens:
             try:
-                await self._settle((), tuple(self._tokens))
+                await self.settle(Dues(left=tuple(self._tokens)))
             except StateUnavailable:
                 logger.info("Redis forgets the appends of this process by itself")
 
     async def claim(self, claim: Claim, dues: Dues, needed: Filled) -> int | Refusal:
         """Count a claim; see `Counter.claim`."""
-        await self.settle(dues)
         limits = [limit for one in self._ceilings.both for limit in one.of_uploads]
-        reply = await self._scripts.evaluate(
+        reply = await self._evaluate(
+            dues,
             lua.CLAIM,
-            (lua.COUNTS, lua.IDS, *(lua.CREATIONS + scope for scope in scopes_of(claim.owner))),
+            [lua.CREATIONS + scope for scope in scopes_of(claim.owner)],
             claim.upload_id,
             claim.owner,
             claim.least,
@@ -81,11 +81,11 @@ class RedisCounter:
 
     async def enter(self, entry: Entry, dues: Dues) -> Refusal | None:
         """Count a running append; see `Counter.enter`."""
-        await self.settle(dues)
         self._tokens.add(entry.token)
-        reply = await self._scripts.evaluate(
+        reply = await self._evaluate(
+            dues,
             lua.ENTER,
-            (lua.APPENDS, lua.WORKERS),
+            (lua.WORKERS,),
             entry.token,
             self._worker,
             entry.upload_id,
@@ -101,21 +101,25 @@ class RedisCounter:
 
     async def settle(self, dues: Dues) -> None:
         """Count what is due."""
-        # What is asked afterwards must find it counted, over whichever connection it goes.
-        async with self._settling:
-            if dues.rows or dues.left:
-                await self._settle(tuple(dues.rows.values()), dues.left)
-                self._tokens.difference_update(dues.left)
-            for owner, count in dues.refunds.items():
-                await self.draw(owner, -count)
+        await self._evaluate(dues, lua.SETTLE, ())
 
-    async def _settle(self, rows: Sequence[Row], left: Sequence[str]) -> None:
-        values: list[str | float] = [len(rows)]
-        for row in rows:
+    async def _evaluate(
+        self, dues: Dues, script: str, keys: Sequence[str], *arguments: str | float
+    ) -> Any:
+        """Run a script that counts what is due before anything else; give its reply.
+
+        What is asked afterwards finds that counted: commands are carried out in their order.
+        """
+        values: list[str | float] = [len(dues.rows)]
+        for row in dues.rows.values():
             values += [row.upload_id, int(row.gone), _text(row.length), row.offset]
             values += [int(row.is_open), row.version]
-        keys = (lua.COUNTS, lua.IDS, lua.APPENDS)
-        await self._scripts.evaluate(lua.SETTLE, keys, *values, *left)
+        names = (lua.COUNTS, lua.IDS, lua.APPENDS, *keys)
+        asked = self._scripts.evaluate(script, names, *arguments, *values, *dues.left)
+        refunds = (self.draw(owner, -count) for owner, count in dues.refunds.items())
+        reply, *_ = await asyncio.gather(asked, *refunds) if dues.refunds else (await asked,)
+        self._tokens.difference_update(dues.left)
+        return reply
 
     async def draw(self, owner: str, count: int) -> float:
         """Take bytes of bandwidth; see `Counter.draw`."""

@@ -130,7 +130,9 @@ def run(senders: list[Sender], seconds: float) -> tuple[float, dict[str, list[fl
             took[one.verb].append((now - one.began) * 1000)
             if one.verb == "HEAD" and now >= end:
                 busy -= 1
-                one.socket.close()  # The poll forgets it.
+                poll.unregister(number)
+                if one.is_closing:
+                    one.connect_anew()
                 continue
             if one.is_closing:
                 _connect_anew(one, by_number, poll)

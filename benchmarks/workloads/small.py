@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 CONNECTIONS = 32
 SIZE = 4096
-SECONDS = 3.0
+SECONDS = 2.5
 REDIS = ("tusserver:process:redis", "tusserver:normal:redis")
 
 

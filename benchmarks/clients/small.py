@@ -36,14 +36,14 @@ class Sender:
         self._place = place
         self.verb = "HEAD"
         self.began = 0.0
-        self.is_closing = False
-        """Whether the server wants another connection for the next request."""
+        self.is_watched = False
+        """Whether the poll knows the connection."""
 
-    def connect_anew(self) -> None:
-        """Connect as another; the poll forgets what is closed by itself."""
+    def _connect_anew(self) -> None:
         self.socket.close()
         self.socket = wire.connect(self._place)
         self.socket.setblocking(False)  # noqa: FBT003 - the library's
+        self.is_watched = False
 
     def next(self) -> None:
         """Send what comes next in the life of an upload."""
@@ -56,8 +56,14 @@ class Sender:
         self.began = time.perf_counter()
         self._send(data)
 
-    def repeat(self) -> None:
-        """Send a HEAD once more; the clock goes on."""
+    def _repeat(self) -> None:
+        """Send a HEAD on another connection; the clock goes on.
+
+        Some servers close connections without a word: rustus does after some bodies.
+        """
+        if self.verb != "HEAD" or self._data:
+            raise ConnectionError(self.verb, self._data)
+        self._connect_anew()
         first, rest = self._describe
         self._send(first + self._where + rest)
 
@@ -72,7 +78,8 @@ class Sender:
         except ConnectionResetError:
             data = b""
         if not data:
-            raise ConnectionError(self.verb, self._data)
+            self._repeat()
+            return False
         self._data += data
         end = self._data.find(b"\r\n\r\n")
         if end < 0 or not self._is_whole(end):
@@ -81,7 +88,8 @@ class Sender:
             raise RuntimeError(self._data)
         if self.verb == "POST":
             self._where = wire.location(wire.parse(self._data[:end])).encode()
-        self.is_closing = b"\r\nconnection: close" in self._data[:end].lower()
+        if b"\r\nconnection: close" in self._data[:end].lower():
+            self._connect_anew()
         self._data = b""
         return True
 
@@ -105,45 +113,40 @@ def run(senders: list[Sender], seconds: float) -> tuple[float, dict[str, list[fl
     """Send until the time is over; give how long it took, and what each request took."""
     took: dict[str, list[float]] = {verb: [] for verb in EXPECTED}
     poll = select.epoll()
-    by_number = {one.socket.fileno(): one for one in senders}
-    for number in by_number:
-        poll.register(number, select.EPOLLIN)
+    by_number: dict[int, Sender] = {}
+    busy = set(senders)
     begin = time.perf_counter()
     end = begin + seconds
     for one in senders:
+        _watch(poll, by_number, one)
         one.next()
-    busy = len(senders)
     while busy:
         for number, _ in poll.poll(30.0) or _late():
             one = by_number[number]
-            try:
-                if not one.is_answered():
-                    continue
-            except ConnectionError:
-                # A server that closes connections without a word: rustus does after some bodies.
-                if one.verb != "HEAD":
-                    raise
-                _connect_anew(one, by_number, poll)
-                one.repeat()
-                continue
-            now = time.perf_counter()
-            took[one.verb].append((now - one.began) * 1000)
-            if one.verb == "HEAD" and now >= end:
-                busy -= 1
+            if one not in busy:  # Its server closes what is idle; its next request would tell.
                 poll.unregister(number)
-                if one.is_closing:
-                    one.connect_anew()
-                continue
-            if one.is_closing:
-                _connect_anew(one, by_number, poll)
-            one.next()
+            elif one.is_answered():
+                now = time.perf_counter()
+                took[one.verb].append((now - one.began) * 1000)
+                _watch(poll, by_number, one)
+                if one.verb == "HEAD" and now >= end:
+                    busy.remove(one)
+                else:
+                    one.next()
+            else:
+                _watch(poll, by_number, one)
+    poll.close()
+    for one in senders:
+        one.is_watched = False
     return time.perf_counter() - begin, took
 
 
-def _connect_anew(one: Sender, by_number: dict[int, Sender], poll: select.epoll) -> None:
-    one.connect_anew()
-    by_number[one.socket.fileno()] = one
-    poll.register(one.socket.fileno(), select.EPOLLIN)
+def _watch(poll: select.epoll, by_number: dict[int, Sender], one: Sender) -> None:
+    """Watch a connection that is new; the poll has forgotten the one before when it was closed."""
+    if not one.is_watched:
+        one.is_watched = True
+        by_number[one.socket.fileno()] = one
+        poll.register(one.socket, select.EPOLLIN)
 
 
 def _late() -> list[tuple[int, int]]:

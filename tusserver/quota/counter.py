@@ -128,6 +128,10 @@ class Counter(Protocol):
     beats: bool
     """Whether running appends have to be told of again and again (`beat`)."""
 
+    @property
+    def patience(self) -> float:
+        """Give the seconds that news of uploads may wait without anybody being refused for it."""
+
     async def open(self) -> None:
         """Make ready."""
 

@@ -7,7 +7,7 @@ import logging
 import secrets
 import time
 from collections import Counter as Tally
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from tusserver.upload import Status
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
+    from contextlib import AbstractAsyncContextManager
 
     from tusserver.body import Body
     from tusserver.quota.ceilings import Ceilings
@@ -31,8 +32,11 @@ logger = logging.getLogger(__name__)
 
 MAX_NOTES = 20_000
 """Uploads whose news wait to be counted; what is beyond is found when all are counted anew."""
+MANY_NOTES = 500
+"""So many of them are counted without waiting for more."""
 BEAT_SECONDS = 3.0
 PAUSE_AFTER_FAULT = 1.0
+_NO_DUES = Dues()
 
 
 class LimitedQuota:
@@ -51,6 +55,10 @@ class LimitedQuota:
         self._ceilings = ceilings
         self._is_empty = is_empty
         self._refusals = Refusals(ceilings)
+        # What the ceilings say is asked for with each commit.
+        self._of_uploads, self._of_bytes = ceilings.uploads, ceilings.bytes
+        self._of_progress = ceilings.unwritten
+        self._of_appends, self._of_bandwidth = ceilings.appends, ceilings.bandwidth
         self._needed = Filled.BYTES if ceilings.bytes else Filled.NO
         kept = Filled.BYTES if ceilings.bytes else Filled.OPEN
         self._recount = Recount(counter, self.row, kept=kept, clock=clock)
@@ -59,6 +67,7 @@ class LimitedQuota:
         self._refunds: Tally[str] = Tally()
         self._entries: dict[str, Entry] = {}
         self._news = asyncio.Event()
+        self._hurry = asyncio.Event()
         self._chores: list[asyncio.Task[None]] = []
         self._lost_news = False
 
@@ -101,10 +110,10 @@ class LimitedQuota:
 
     async def admit(self, upload: Upload) -> None:
         """Count a new upload in; see `Quota.admit`."""
-        if not self._ceilings.uploads:
+        if not self._of_uploads:
             return
         length = None if upload.length is None else min(upload.length, CLAMP)
-        ahead = 0 if upload.parts or not self._ceilings.bytes else STEP
+        ahead = 0 if upload.parts or not self._of_bytes else STEP
         claim = Claim(
             upload_id=upload.upload_id,
             owner=upload.owner,
@@ -115,14 +124,22 @@ class LimitedQuota:
         )
         await self._claim(claim)
 
-    @asynccontextmanager
-    async def appending(
+    def appending(
         self, upload: Upload, body: Body, *, length: int | None
-    ) -> AsyncIterator[Body]:
+    ) -> AbstractAsyncContextManager[Body]:
         """Count a running append; see `Quota.appending`."""
+        grows = self._of_bytes and upload.length is None
+        if not (grows or self._of_appends or self._of_bandwidth):
+            return nullcontext(body)
+        return self._limited(upload, body, length=length if grows else None, grows=grows)
+
+    @asynccontextmanager
+    async def _limited(
+        self, upload: Upload, body: Body, *, length: int | None, grows: bool
+    ) -> AsyncIterator[Body]:
+        """Keep an append to the limits; `length` is what is just declared for what `grows`."""
         async with self._slot(upload):
-            grows = self._ceilings.bytes and upload.length is None
-            if grows and length is not None:
+            if length is not None:
                 most = min(length, CLAMP)
                 claim = Claim(
                     upload_id=upload.upload_id,
@@ -133,30 +150,26 @@ class LimitedQuota:
                 )
                 await self._claim(claim)
                 grows = False
-            if not grows and not self._ceilings.bandwidth:
+            if not grows and not self._of_bandwidth:
                 yield body
                 return
-            draws = self._ceilings.bandwidth
             limited = LimitedBody(
                 body,
                 position=upload.offset,
                 piece=self._ceilings.piece,
                 grow=partial(self._grow, upload) if grows else None,
-                draw=partial(self._counter.draw, upload.owner) if draws else None,
+                draw=partial(self._counter.draw, upload.owner) if self._of_bandwidth else None,
             )
             try:
                 yield limited
             finally:
                 if limited.credit and len(self._refunds) < MAX_NOTES:
                     self._refunds[upload.owner] += limited.credit
-                    self._news.set()
+                    self._tell_soon()
 
     def note(self, upload: Upload) -> None:
         """Count an upload as its record says; see `Quota.note`."""
-        if not self._ceilings.uploads:
-            return
-        row = self.row(upload)
-        if not self._matters(row):
+        if not self._matters(upload):
             return
         before = self._rows.get(upload.upload_id)
         if before is None and len(self._rows) >= MAX_NOTES:
@@ -165,8 +178,8 @@ class LimitedQuota:
             self._lost_news = True
             return
         if before is None or not before.gone:
-            self._rows[upload.upload_id] = row
-        self._news.set()
+            self._rows[upload.upload_id] = self.row(upload)
+        self._tell_soon(patient=True)
 
     async def reconcile(
         self, records: Callable[[UploadId | None, int], Awaitable[list[Upload]]]
@@ -183,7 +196,7 @@ class LimitedQuota:
     def row(self, upload: Upload) -> Row:
         """Say how an upload counts."""
         is_open = upload.status is Status.OPEN
-        counts = is_open or (upload.status is Status.COMPLETE and self._ceilings.bytes)
+        counts = is_open or (upload.status is Status.COMPLETE and self._of_bytes)
         length = upload.length
         if length is None and upload.parts:
             length = 0  # What its parts will hold is counted when that is known.
@@ -197,11 +210,11 @@ class LimitedQuota:
             gone=not counts,
         )
 
-    def _matters(self, row: Row) -> bool:
+    def _matters(self, upload: Upload) -> bool:
         """Tell whether a commit changed anything that is limited."""
-        if row.gone or not row.is_open:
-            return True
-        return self._ceilings.bytes and (self._ceilings.unwritten or row.length is not None)
+        if upload.status is not Status.OPEN:
+            return self._of_uploads
+        return self._of_bytes and (self._of_progress or upload.length is not None)
 
     async def _claim(self, claim: Claim) -> int:
         needed = self._needed if claim.creating else Filled.NO
@@ -229,7 +242,7 @@ class LimitedQuota:
     @asynccontextmanager
     async def _slot(self, upload: Upload) -> AsyncIterator[None]:
         """Hold the place of a running append."""
-        if not self._ceilings.appends:
+        if not self._of_appends:
             yield
             return
         entry = Entry(secrets.token_hex(8), upload.upload_id, upload.owner)
@@ -250,13 +263,26 @@ class LimitedQuota:
             self._left.append(entry.token)
             # While nobody counts, those before the last ones never came to be.
             del self._left[:-MAX_NOTES]
-            self._news.set()
+            self._tell_soon()
 
     # --- what is due ---------------------------------------------------------------------
 
+    def _tell_soon(self, *, patient: bool = False) -> None:
+        """Have what is due counted; what can wait goes with the next question, if one comes."""
+        if not patient or len(self._rows) >= MANY_NOTES:
+            self._hurry.set()
+        self._news.set()
+
     def _take_dues(self) -> Dues:
-        dues = Dues(self._rows, self._left, dict(self._refunds))
-        self._rows, self._left, self._refunds = {}, [], Tally()
+        """Give what a question is to count first.
+
+        Refunds go alone: a question may be cancelled without anybody knowing whether it was asked,
+        and they alone are not to be done twice.
+        """
+        if not (self._rows or self._left):
+            return _NO_DUES
+        dues = Dues(self._rows, self._left)
+        self._rows, self._left = {}, []
         return dues
 
     def _put_back(self, dues: Dues) -> None:
@@ -266,26 +292,38 @@ class LimitedQuota:
                 self._rows[upload_id] = row
         self._left[:0] = dues.left
         self._refunds.update(dues.refunds)
-        self._news.set()
+        self._tell_soon()
 
     async def _settle(self) -> None:
-        dues = self._take_dues()
-        if dues.rows or dues.left or dues.refunds:
-            try:
-                await self._counter.settle(dues)
-            except BaseException:
-                self._put_back(dues)
-                raise
+        if not (self._rows or self._left or self._refunds):
+            return
+        dues = Dues(self._rows, self._left, self._refunds)
+        self._rows, self._left, self._refunds = {}, [], Tally()
+        try:
+            await self._counter.settle(dues)
+        except BaseException:
+            self._put_back(dues)
+            raise
 
     async def _settle_forever(self) -> None:
         while True:
             await self._news.wait()
+            await self._be_patient()
             self._news.clear()
+            self._hurry.clear()
             try:
                 await self._settle()
             except TusError:
                 # Who counts has logged it.
                 await asyncio.sleep(PAUSE_AFTER_FAULT)
+
+    async def _be_patient(self) -> None:
+        """Wait for a question that takes the news along, if nobody is refused for it."""
+        patience = self._counter.patience
+        if patience and not self._hurry.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(patience):
+                    await self._hurry.wait()
 
     async def _beat_forever(self) -> None:
         while True:

@@ -36,6 +36,7 @@ class RedisCounter:
     """A `Counter` for processes on any number of machines."""
 
     beats = True
+    patience = 0.0
 
     def __init__(self, scripts: Scripts, ceilings: Ceilings, *, minute: float = MINUTE) -> None:
         """Count within these limits; `minute` is how long a creation counts, in seconds."""

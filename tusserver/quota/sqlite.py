@@ -1,24 +1,23 @@
 """Counting in an SQLite database in the upload directory (floor 4; sqlite.org, "WAL").
 
-One thread of its own. What the loop asks for while a transaction runs goes into the next one, so
-that many requests cost one. Nothing is synced: all of it can be counted anew. A database that
-is damaged or deleted is made anew under another name, so that no process can mix the two up.
+One thread of its own. What many requests ask for shares one transaction; what one of them cannot
+have done is left out of it, and the others do not notice. Nothing is synced: all of it can be
+counted anew. A database that is damaged or deleted is made anew under another name, so that no
+process can mix the two up.
 """
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import logging
 import os
 import secrets
 import sqlite3
 import time
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from tusserver.errors import StorageFault, StorageFull
+from tusserver.quota.batches import Batches
 from tusserver.quota.ceilings import MINUTE
 from tusserver.quota.tables import SCHEMA, VERSION, Tables
 from tusserver.quota.workers import Workers, take_lock
@@ -27,15 +26,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from tusserver.errors import TusError
+    from tusserver.quota.batches import Outcome
     from tusserver.quota.ceilings import Ceilings
     from tusserver.quota.counter import Claim, Comparison, Dues, Entry, Filled, Refusal, Row
     from tusserver.upload import UploadId
 
+    Step = Callable[[Tables], Any]
+
 logger = logging.getLogger(__name__)
 
-_T = TypeVar("_T")
-
 BUSY_SECONDS = 5.0
+PATIENCE = 0.02
+"""Seconds for which the others may not know of what has ended, while there is much room."""
+ROOM_SECONDS = 0.1
+"""How long what was seen to be free is believed to be: others make uploads too."""
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 
@@ -60,30 +65,32 @@ class SqliteCounter:
         self._workers = Workers(folder / "workers")
         self._path: Path | None = None
         self._connection: sqlite3.Connection | None = None
-        self._thread: ThreadPoolExecutor | None = None
-        self._steps: list[tuple[Callable[[Tables], Any], asyncio.Future[Any]]] = []
-        self._running: asyncio.Future[None] | None = None
+        self._tables: Tables | None = None
+        self._batches: Batches[Tables] = Batches(self._run, name="counts")
+
+    @property
+    def patience(self) -> float:
+        """Give how long news of uploads may wait: not at all unless limits were far just now."""
+        tables = self._tables
+        if tables is None or self._now() - tables.room_at > ROOM_SECONDS:
+            return 0.0
+        return PATIENCE
 
     async def open(self) -> None:
         """Make or find the database. Raises: StorageFault, StorageFull."""
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="counts")
-        await self._on_thread(self._open)
+        self._batches.start()
+        try:
+            await self._batches.call(self._open)
+        except (sqlite3.Error, OSError) as exc:
+            raise self._fault(exc) from exc
 
     async def close(self) -> None:
         """Drop the appends of this process, and let go."""
-        thread, self._thread = self._thread, None
-        if thread is None:
-            return
-        while self._running is not None:
-            await asyncio.wait([self._running])
-            await asyncio.sleep(0)
         try:
-            await asyncio.get_running_loop().run_in_executor(thread, self._close)
+            await self._batches.stop(self._close)
         except (sqlite3.Error, OSError, StorageFault, StorageFull) as exc:
             # All of it can be counted anew: nothing else of the end may wait for it.
             logger.warning("%s: could not be left in order: %s", self._folder, exc)
-        finally:
-            await asyncio.to_thread(thread.shutdown)
 
     # --- Counter -------------------------------------------------------------------------
 
@@ -94,7 +101,7 @@ class SqliteCounter:
             tables.settle(dues)
             return tables.claim(claim, needed)
 
-        return await self._do(step)
+        return await self._batches.do(step)
 
     async def enter(self, entry: Entry, dues: Dues) -> Refusal | None:
         """Count a running append; see `Counter.enter`."""
@@ -103,117 +110,96 @@ class SqliteCounter:
             tables.settle(dues)
             return tables.enter(entry, self._workers.name, self._workers.is_alive)
 
-        return await self._do(step)
+        return await self._batches.do(step)
 
     async def settle(self, dues: Dues) -> None:
         """Count what is due."""
-        await self._do(lambda tables: tables.settle(dues))
+        await self._batches.do(lambda tables: tables.settle(dues))
 
     async def draw(self, owner: str, count: int) -> float:
         """Take bytes of bandwidth; see `Counter.draw`."""
-        return await self._do(lambda tables: tables.draw(owner, count))
+        return await self._batches.do(lambda tables: tables.draw(owner, count))
 
     async def beat(self, entries: Sequence[Entry]) -> None:
         """Do nothing: the kernel knows which processes live."""
 
     async def filled(self) -> Filled:
         """Tell how completely the records were counted."""
-        return await self._do(lambda tables: tables.filled())
+        return await self._batches.do(lambda tables: tables.filled())
 
     async def set_filled(self, filled: Filled) -> None:
         """Say how completely they were."""
-        await self._do(lambda tables: tables.set_filled(filled))
+        await self._batches.do(lambda tables: tables.set_filled(filled))
 
     async def compare(
         self, rows: Sequence[Row], *, after: UploadId | None, upto: UploadId | None, grace: float
     ) -> Comparison:
         """Put a range of ids right; see `Counter.compare`."""
-        return await self._do(lambda t: t.compare(rows, after=after, upto=upto, grace=grace))
+        return await self._batches.do(
+            lambda t: t.compare(rows, after=after, upto=upto, grace=grace)
+        )
 
     async def tidy(self) -> None:
         """Forget what no longer matters."""
-        await self._do(lambda tables: tables.tidy())
-
-    # --- the queue -----------------------------------------------------------------------
-
-    async def _do(self, step: Callable[[Tables], _T]) -> _T:
-        """Run a step in the next transaction. Raises: StorageFault, StorageFull."""
-        if self._thread is None:
-            raise StorageFault
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[_T] = loop.create_future()
-        self._steps.append((step, done))
-        if self._running is None:
-            self._running = loop.create_future()
-            loop.call_soon(self._start)
-        return await done
-
-    def _start(self) -> None:
-        """Have everything that was asked for up to now done in one transaction."""
-        steps, self._steps = self._steps, []
-        running, thread = self._running, self._thread
-        if not steps or thread is None:
-            self._running = None
-            for _, done in steps:
-                _settle(done, None, StorageFault())
-            if running is not None:
-                running.set_result(None)
-            return
-        loop = asyncio.get_running_loop()
-        batch = loop.run_in_executor(thread, self._run, [step for step, _ in steps])
-        batch.add_done_callback(partial(self._done, [done for _, done in steps]))
-
-    def _done(self, waiting: list[asyncio.Future[Any]], batch: asyncio.Future[list[Any]]) -> None:
-        error = batch.exception()
-        if error is not None and not isinstance(error, StorageFault | StorageFull):
-            logger.error("counting uploads failed", exc_info=error)
-            error = StorageFault()
-        results = [None] * len(waiting) if error is not None else batch.result()
-        for done, result in zip(waiting, results, strict=True):
-            _settle(done, result, error)
-        self._start()
-
-    async def _on_thread(self, call: Callable[[], _T]) -> _T:
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, call)
-        except (sqlite3.Error, OSError) as exc:
-            raise self._fault(exc) from exc
+        await self._batches.do(lambda tables: tables.tidy())
 
     # --- in the thread -------------------------------------------------------------------
 
-    def _run(self, steps: list[Callable[[Tables], Any]]) -> list[Any]:
+    def _run(self, steps: list[Step]) -> list[Outcome]:
         """Run steps in one transaction, on a database made anew if need be."""
+        error: TusError
         try:
-            self._follow()
-            try:
-                return self._transact(steps)
-            except sqlite3.DatabaseError as exc:
-                if not _is_damaged(exc):
-                    raise
-                self._make_anew(exc)
-                return self._transact(steps)
+            return self._run_somewhere(steps)
+        except (StorageFault, StorageFull) as exc:
+            error = exc
         except (sqlite3.Error, OSError) as exc:
-            raise self._fault(exc) from exc
+            error = self._fault(exc)
+        return [(None, type(error)()) for _ in steps]
 
-    def _transact(self, steps: list[Callable[[Tables], Any]]) -> list[Any]:
-        connection = self._connection
-        if connection is None:
-            raise StorageFault
-        tables = self._tables(connection)
-        connection.execute("BEGIN IMMEDIATE")
+    def _run_somewhere(self, steps: list[Step]) -> list[Outcome]:
+        self._follow()
         try:
-            results = [step(tables) for step in steps]
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
-        return results
+            return self._transact(steps)
+        except sqlite3.DatabaseError as exc:
+            if not _is_damaged(exc):
+                raise
+            self._make_anew(exc)
+            return self._transact(steps)
 
-    def _tables(self, connection: sqlite3.Connection) -> Tables:
-        return Tables(
-            connection, self._ceilings, now=self._now, wall=time.time, minute=self._minute
-        )
+    def _transact(self, steps: list[Step]) -> list[Outcome]:
+        tables = self._tables
+        if tables is None:
+            raise StorageFault
+        try:
+            tables.begin()
+            outcomes: list[Outcome] = [(step(tables), None) for step in steps]
+            tables.commit()
+        except BaseException as exc:
+            tables.roll_back()
+            if not _is_of_one(exc):
+                raise
+            return self._transact_apart(tables, steps)
+        return outcomes
+
+    def _transact_apart(self, tables: Tables, steps: list[Step]) -> list[Outcome]:
+        """Run steps in one transaction again, without those that fail."""
+        outcomes: list[Outcome] = []
+        try:
+            tables.begin()
+            for step in steps:
+                try:
+                    with tables.part():
+                        outcomes.append((step(tables), None))
+                except Exception as exc:
+                    if not _is_of_one(exc):
+                        raise
+                    logger.exception("an upload could not be counted")
+                    outcomes.append((None, StorageFault()))
+            tables.commit()
+        except BaseException:
+            tables.roll_back()
+            raise
+        return outcomes
 
     def _open(self) -> None:
         self._folder.mkdir(mode=0o700, exist_ok=True)
@@ -226,7 +212,7 @@ class SqliteCounter:
         finally:
             os.close(lock)
         if not others:
-            self._run([lambda tables: tables.start_afresh()])
+            self._run_somewhere([Tables.start_afresh])
 
     def _names(self) -> list[str]:
         try:
@@ -244,9 +230,8 @@ class SqliteCounter:
         for path in sorted(self._folder.glob("*.db")):
             self._path = path
             try:
-                self._connection = self._open_database(path)
-                found = self._connection.execute("PRAGMA user_version").fetchone()[0]
-                if found == VERSION:
+                connection = self._open_database(path)
+                if connection.execute("PRAGMA user_version").fetchone()[0] == VERSION:
                     return
             except sqlite3.DatabaseError as exc:
                 if not _is_damaged(exc):
@@ -254,8 +239,7 @@ class SqliteCounter:
                 logger.warning("%s: is damaged: all uploads are counted anew", path)
             self._throw_away(path)
         self._path = self._folder / f"{secrets.token_hex(4)}.db"
-        self._connection = self._open_database(self._path)
-        self._connection.executescript(f"BEGIN;{SCHEMA}COMMIT;")
+        self._open_database(self._path).executescript(f"BEGIN;{SCHEMA}COMMIT;")
 
     def _open_database(self, path: Path) -> sqlite3.Connection:
         connection = sqlite3.connect(
@@ -267,6 +251,10 @@ class SqliteCounter:
         except sqlite3.Error:
             connection.close()
             raise
+        self._connection = connection
+        self._tables = Tables(
+            connection, self._ceilings, now=self._now, wall=time.time, minute=self._minute
+        )
         return connection
 
     def _follow(self) -> None:
@@ -300,14 +288,14 @@ class SqliteCounter:
             path.with_name(name).unlink(missing_ok=True)
 
     def _disconnect(self) -> None:
-        connection, self._connection = self._connection, None
+        connection, self._connection, self._tables = self._connection, None, None
         if connection is not None:
             connection.close()
 
     def _close(self) -> None:
         try:
             if self._connection is not None:
-                self._run([lambda tables: tables.leave_all(self._workers.name)])
+                self._run_somewhere([lambda tables: tables.leave_all(self._workers.name)])
         finally:
             self._disconnect()
             self._workers.vanish()
@@ -335,11 +323,10 @@ def _is_damaged(error: sqlite3.Error) -> bool:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED
 
 
-def _settle(done: asyncio.Future[Any], result: object, error: BaseException | None) -> None:
-    """Give a waiting request its result, unless it has been cancelled meanwhile."""
-    if done.done():
-        return
-    if error is None:
-        done.set_result(result)
-    else:
-        done.set_exception(error)
+def _is_of_one(error: BaseException) -> bool:
+    """Tell whether an error is of what one request asked for; else it would meet all of them."""
+    if isinstance(error, sqlite3.OperationalError | OSError | StorageFault | StorageFull):
+        return False
+    return isinstance(error, Exception) and not (
+        isinstance(error, sqlite3.Error) and _is_damaged(error)
+    )

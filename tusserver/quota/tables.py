@@ -1,8 +1,13 @@
-"""The counts in SQLite tables (floor 4). Everything here blocks and runs in one transaction."""
+"""The counts in SQLite tables (floor 4). Everything here blocks and runs in one transaction.
+
+The sums are kept here and not by triggers: a transaction of many steps then writes them once.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
 
 from tusserver.quota.ceilings import BURST, STEP
 from tusserver.quota.counter import (
@@ -14,16 +19,19 @@ from tusserver.quota.counter import (
     Row,
     scopes_of,
 )
+from tusserver.quota.sums import Sums
 from tusserver.upload import UploadId
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from tusserver.quota.ceilings import Ceiling, Ceilings
     from tusserver.quota.counter import Claim, Dues, Entry
 
-VERSION = 1
+ROOM = 200
+"""Uploads that nobody makes in the moment in which the others' news wait."""
+VERSION = 2
 """Of the tables: others are thrown away and counted anew."""
 
 SCHEMA = """
@@ -36,25 +44,6 @@ CREATE TABLE sums (
   open INTEGER NOT NULL
 ) WITHOUT ROWID;
 INSERT INTO sums VALUES ('*', 0, 0, 0);
-CREATE TRIGGER added AFTER INSERT ON uploads BEGIN
-  INSERT OR IGNORE INTO sums VALUES ('=' || new.owner, 0, 0, 0);
-  UPDATE sums SET stored = stored + new.counted,
-    unwritten = unwritten + new.open * (new.counted - new.written), open = open + new.open
-    WHERE scope IN ('*', '=' || new.owner);
-END;
-CREATE TRIGGER changed AFTER UPDATE ON uploads BEGIN
-  UPDATE sums SET stored = stored + new.counted - old.counted,
-    unwritten = unwritten + new.open * (new.counted - new.written)
-      - old.open * (old.counted - old.written),
-    open = open + new.open - old.open
-    WHERE scope IN ('*', '=' || new.owner);
-END;
-CREATE TRIGGER dropped AFTER DELETE ON uploads BEGIN
-  UPDATE sums SET stored = stored - old.counted,
-    unwritten = unwritten - old.open * (old.counted - old.written), open = open - old.open
-    WHERE scope IN ('*', '=' || old.owner);
-  DELETE FROM sums WHERE scope = '=' || old.owner AND stored = 0 AND unwritten = 0 AND open = 0;
-END;
 CREATE TABLE creations (
   scope TEXT NOT NULL, number INTEGER NOT NULL, at REAL NOT NULL, PRIMARY KEY (scope, number)
 ) WITHOUT ROWID;
@@ -65,8 +54,28 @@ CREATE INDEX appends_of_owners ON appends (owner, upload_id);
 CREATE INDEX appends_of_uploads ON appends (upload_id);
 CREATE TABLE buckets (scope TEXT PRIMARY KEY, due REAL NOT NULL) WITHOUT ROWID;
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;
 """
+
+
+class _Counted(NamedTuple):
+    """How an upload counts, as its row has it."""
+
+    owner: str
+    counted: int
+    written: int
+    open: int = 1
+    version: int = 0
+
+    @property
+    def unwritten(self) -> int:
+        """Give the bytes that it lacks, if it may still get any."""
+        return self.open * (self.counted - self.written)
+
+
+def _counted(row: Row, owner: str, counted: int) -> _Counted:
+    """Count an upload for so many bytes, or for what it holds if that is more."""
+    return _Counted(owner, max(counted, row.offset), row.offset, int(row.is_open), row.version)
 
 
 class Tables:
@@ -83,10 +92,59 @@ class Tables:
     ) -> None:
         """Count within these limits; `minute` is how long a creation counts, in seconds."""
         self._db = connection
+        self._sums = Sums(connection)
+        self._filled: Filled | None = None
         self._ceilings = ceilings
+        self._is_of_bytes = ceilings.bytes
+        self._is_of_numbers = ceilings.all.open is not None and not (
+            ceilings.bytes or ceilings.owner.open is not None
+        )
+        self.room_at = -math.inf
+        """When so much was free that nobody could be refused for what had ended just then."""
         self._now = now
         self._wall = wall
         self._minute = minute
+
+    # --- transactions --------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Begin a transaction; nobody else writes until its end."""
+        self._db.execute("BEGIN IMMEDIATE")
+
+    def commit(self) -> None:
+        """End the transaction, and keep what was done in it."""
+        self._sums.write()
+        # An owner's limits may be small, and one upload as large as what is left in bytes.
+        if self._is_of_numbers and self._sums.of(ALL).open + ROOM <= (self._ceilings.all.open or 0):
+            self.room_at = self._now()
+        self._db.execute("COMMIT")
+        self._forget()
+
+    def roll_back(self) -> None:
+        """End the transaction as if there had been none."""
+        self._forget()
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
+
+    @contextmanager
+    def part(self) -> Iterator[None]:
+        """Undo what is done in here, and nothing else of the transaction, if it raises."""
+        self._db.execute("SAVEPOINT part")
+        try:
+            yield
+            self._sums.write()
+        except BaseException:
+            self._forget()
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK TO part")
+            raise
+        finally:
+            if self._db.in_transaction:
+                self._db.execute("RELEASE part")
+
+    def _forget(self) -> None:
+        self._sums.forget()
+        self._filled = None
 
     # --- uploads -------------------------------------------------------------------------
 
@@ -94,34 +152,48 @@ class Tables:
         """Do what `Counter.claim` says."""
         row = self._row(claim.upload_id)
         if claim.creating and row is not None:
-            return row[0]
-        if not self.filled().serves(needed):
+            return row.counted
+        if needed is not Filled.NO and not self.filled().serves(needed):
             return Refusal(Limit.UNCOUNTED)
-        counted, written, is_open = row or (0, 0, 0)
-        rest = is_open * (counted - written)
-        written = max(written, claim.written)
-        total = counted
-        if claim.least > counted:
-            total = claim.most
-            for scope, ceiling in self._scopes(claim.owner):
-                stored, unwritten, _ = self._sums(scope)
-                of_owner = scope != ALL
-                for limit, kind, room in (
-                    (ceiling.stored, Limit.STORED, counted - stored),
-                    (ceiling.unwritten, Limit.UNWRITTEN, rest - unwritten + written),
-                ):
-                    if limit is not None and claim.least > limit + room:
-                        return Refusal(kind, of_owner)
-                    total = total if limit is None else min(total, limit + room)
+        total = 0 if row is None else row.counted
+        written = claim.written if row is None else max(row.written, claim.written)
+        if claim.least > total:
+            fits = self._fit(claim, row, written) if self._is_of_bytes else claim.most
+            if isinstance(fits, Refusal):
+                return fits
+            total = fits
         if claim.creating and (refusal := self._create(claim)) is not None:
             return refusal
-        self._put(claim.upload_id, claim.owner, max(total, written), written, version=0)
+        counted = max(total, written)
+        if row is None:
+            self._insert(claim.upload_id, _Counted(claim.owner, counted, written))
+        else:
+            self._update(claim.upload_id, row, row._replace(counted=counted, written=written))
+        return total
+
+    def _fit(self, claim: Claim, row: _Counted | None, written: int) -> int | Refusal:
+        """Give for how many bytes an upload may count now."""
+        total = claim.most
+        counted, rest = (0, 0) if row is None else (row.counted, row.unwritten)
+        for scope, ceiling in self._scopes(claim.owner):
+            if ceiling.stored is None and ceiling.unwritten is None:
+                continue
+            sums = self._sums.of(scope)
+            for limit, kind, room in (
+                (ceiling.stored, Limit.STORED, counted - sums.stored),
+                (ceiling.unwritten, Limit.UNWRITTEN, rest - sums.unwritten + written),
+            ):
+                if limit is None:
+                    continue
+                if claim.least > limit + room:
+                    return Refusal(kind, scope != ALL)
+                total = min(total, limit + room)
         return total
 
     def _create(self, claim: Claim) -> Refusal | None:
         now, made = self._now(), []
         for scope, ceiling in self._scopes(claim.owner):
-            if ceiling.open is not None and self._sums(scope)[2] >= ceiling.open:
+            if ceiling.open is not None and self._sums.of(scope).open >= ceiling.open:
                 return Refusal(Limit.OPEN, scope != ALL)
         for scope, ceiling in self._scopes(claim.owner):
             if ceiling.creations is None:
@@ -146,53 +218,55 @@ class Tables:
     def settle(self, dues: Dues) -> None:
         """Do what `Counter.settle` says."""
         for row in dues.rows.values():
-            if row.gone:
-                self._drop(row.upload_id)
+            found = self._row(row.upload_id)
+            if found is None:
                 continue
-            found = self._db.execute(
-                "SELECT counted FROM uploads WHERE upload_id = ? AND version <= ?",
-                (row.upload_id, row.version),
-            ).fetchone()
-            if found is not None:
-                counted = found[0] if row.length is None else row.length
-                self._update(row, max(counted, row.offset))
-        self._db.executemany("DELETE FROM appends WHERE token = ?", [(t,) for t in dues.left])
+            if row.gone:
+                self._drop(row.upload_id, found)
+            elif found.version <= row.version:
+                length = found.counted if row.length is None else row.length
+                self._update(row.upload_id, found, _counted(row, found.owner, length))
+        if dues.left:
+            self._db.executemany("DELETE FROM appends WHERE token = ?", [(t,) for t in dues.left])
         for owner, count in dues.refunds.items():
             self.draw(owner, -count)
 
-    def _row(self, upload_id: UploadId) -> tuple[int, int, int] | None:
-        found: tuple[int, int, int] | None = self._db.execute(
-            "SELECT counted, written, open FROM uploads WHERE upload_id = ?", (upload_id,)
+    def _row(self, upload_id: UploadId) -> _Counted | None:
+        found = self._db.execute(
+            "SELECT owner, counted, written, open, version FROM uploads WHERE upload_id = ?",
+            (upload_id,),
         ).fetchone()
-        return found
+        return None if found is None else _Counted._make(found)
 
-    def _put(
-        self, upload_id: UploadId, owner: str, counted: int, written: int, *, version: int
-    ) -> None:
+    def _insert(self, upload_id: UploadId, new: _Counted) -> None:
         self._db.execute(
-            "INSERT INTO uploads VALUES (?, ?, ?, ?, 1, ?, ?) ON CONFLICT (upload_id) "
-            "DO UPDATE SET counted = excluded.counted, written = excluded.written",
-            (upload_id, owner, counted, written, version, self._wall()),
+            "INSERT INTO uploads VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (upload_id, *new, self._wall()),
         )
+        self._sums.add(new.owner, new.counted, new.unwritten, new.open)
 
-    def _update(self, row: Row, counted: int) -> None:
+    def _update(self, upload_id: UploadId, old: _Counted, new: _Counted) -> None:
+        if new == old:
+            return
         self._db.execute(
             "UPDATE uploads SET counted = ?, written = ?, open = ?, version = ? "
             "WHERE upload_id = ?",
-            (counted, row.offset, int(row.is_open), row.version, row.upload_id),
+            (*new[1:], upload_id),
+        )
+        self._sums.add(
+            old.owner,
+            new.counted - old.counted,
+            new.unwritten - old.unwritten,
+            new.open - old.open,
         )
 
-    def _drop(self, upload_id: UploadId) -> None:
+    def _drop(self, upload_id: UploadId, old: _Counted) -> None:
         self._db.execute("DELETE FROM uploads WHERE upload_id = ?", (upload_id,))
+        self._sums.add(old.owner, -old.counted, -old.unwritten, -old.open)
 
-    def _sums(self, scope: str) -> tuple[int, int, int]:
-        found: tuple[int, int, int] | None = self._db.execute(
-            "SELECT stored, unwritten, open FROM sums WHERE scope = ?", (scope,)
-        ).fetchone()
-        return found or (0, 0, 0)
-
-    def _scopes(self, owner: str) -> Iterable[tuple[str, Ceiling]]:
-        return zip(scopes_of(owner), self._ceilings.both, strict=True)
+    def _scopes(self, owner: str) -> tuple[tuple[str, Ceiling], tuple[str, Ceiling]]:
+        (own, every), ceilings = scopes_of(owner), self._ceilings
+        return ((own, ceilings.owner), (every, ceilings.all))
 
     def _one(self, query: str, *arguments: object) -> float | None:
         found = self._db.execute(query, arguments).fetchone()
@@ -260,45 +334,47 @@ class Tables:
 
     def filled(self) -> Filled:
         """Do what `Counter.filled` says."""
-        found = self._db.execute("SELECT value FROM facts WHERE name = 'filled'").fetchone()
-        return Filled.NO if found is None else Filled(found[0])
+        if self._filled is None:
+            found = self._db.execute("SELECT value FROM facts WHERE name = 'filled'").fetchone()
+            self._filled = Filled.NO if found is None else Filled(found[0])
+        return self._filled
 
     def set_filled(self, filled: Filled) -> None:
         """Do what `Counter.set_filled` says."""
         self._db.execute("INSERT OR REPLACE INTO facts VALUES ('filled', ?)", (filled.value,))
+        self._filled = filled
 
     def compare(
         self, rows: Sequence[Row], *, after: UploadId | None, upto: UploadId | None, grace: float
     ) -> Comparison:
         """Do what `Counter.compare` says."""
         stored = {
-            found[0]: found[1:]
+            found[0]: (_Counted._make(found[1:-1]), found[-1])
             for found in self._db.execute(
-                "SELECT upload_id, counted, written, open, version, at FROM uploads "
+                "SELECT upload_id, owner, counted, written, open, version, at FROM uploads "
                 "WHERE upload_id > ? AND upload_id <= ?",
                 (after or "", upto or "g"),  # No id begins with a letter after f.
             )
         }
         added, changed = [], 0
         for row in rows:
-            found = stored.pop(row.upload_id, None)
+            found, _ = stored.pop(row.upload_id, (None, 0.0))
             if found is None:
                 least = row.offset if row.length is None else row.length
-                self._put(row.upload_id, row.owner, least, row.offset, version=row.version)
-                self._update(row, least)
+                self._insert(row.upload_id, _counted(row, row.owner, least))
                 added.append(row.upload_id)
-            elif found[3] <= row.version:
+            elif found.version <= row.version:
                 counted = row.length
                 if counted is None:
                     # A running append may be ahead of its record.
-                    counted = max(row.offset, min(found[0], row.offset + 2 * STEP))
-                if found[:4] != (counted, row.offset, int(row.is_open), row.version):
-                    self._update(row, counted)
-                    changed += 1
+                    counted = max(row.offset, min(found.counted, row.offset + 2 * STEP))
+                new = _counted(row, found.owner, counted)
+                self._update(row.upload_id, found, new)
+                changed += new != found
         now = self._wall()
-        lost = [name for name, found in stored.items() if abs(now - found[4]) > grace]
-        for name in lost:
-            self._drop(UploadId(name))
+        lost = {name: old for name, (old, at) in stored.items() if abs(now - at) > grace}
+        for name, old in lost.items():
+            self._drop(UploadId(name), old)
         return Comparison(tuple(added), changed, len(lost))
 
     def tidy(self) -> None:

@@ -14,6 +14,7 @@ import struct
 import subprocess
 import tempfile
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -134,6 +135,23 @@ def test_what_was_answered_as_complete_is_there_after_a_power_cut(lives):
             assert digest(fetch(lives.server, target)) == digest(data)
 
 
+def test_a_large_upload_whose_bytes_the_disk_began_with_early_is_there(lives):
+    data = random.Random(SEED).randbytes(41_000_000)
+    target = lives.tus.upload(data)
+    lives.cut_power()
+    assert digest(fetch(lives.server, target)) == digest(data)
+
+
+def test_what_was_completed_at_the_same_time_is_there_after_a_power_cut(lives):
+    source = random.Random(SEED)
+    pieces = [source.randbytes(size) for size in (1, 5_000, 9_000_000, 100_000) * 6]
+    with ThreadPoolExecutor(len(pieces)) as senders:
+        targets = list(senders.map(lambda data: Tus(lives.server.url).upload(data), pieces))
+    lives.cut_power()
+    for target, data in zip(targets, pieces, strict=True):
+        assert digest(fetch(lives.server, target)) == digest(data)
+
+
 def test_an_unfinished_upload_goes_on_after_a_power_cut_and_no_byte_is_wrong(lives):
     source = random.Random(SEED)
     for _ in range(3):
@@ -160,7 +178,12 @@ def test_strict_loses_no_acknowledged_byte(lives):
         assert lives.tus.patch(target, 0, data[:1_200_000]).offset == 1_200_000
         lives.cut_power()
         assert lives.tus.offset(target) == 1_200_000
-        assert lives.tus.patch(target, 1_200_000, data[1_200_000:]).status == 204
+        for offset in range(1_200_000, 1_600_000, 100_000):
+            # Right after the one before: the names of its files are not synced again.
+            assert lives.tus.patch(target, offset, data[offset : offset + 100_000]).status == 204
+        lives.cut_power()
+        assert lives.tus.offset(target) == 1_600_000
+        assert lives.tus.patch(target, 1_600_000, data[1_600_000:]).status == 204
         assert digest(fetch(lives.server, target)) == digest(data)
 
 

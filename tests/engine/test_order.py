@@ -90,6 +90,18 @@ async def test_completions_at_the_same_time_keep_the_order_each(build, recording
         check_order(recording, house.directory, upload)
 
 
+async def test_the_names_of_an_upload_that_is_held_are_synced_once(build, recording):
+    house = await build(durability="strict")
+    upload = await house.create(10)
+    shard = house.directory / upload.upload_id[:2]
+    assert recording.places("fsync", shard)
+    recording.calls.clear()
+    for offset in range(10):
+        await house.append(upload, offset, FedBody(b"x"))
+    # Not even once where the files were kept open since the creation.
+    assert len(recording.places("fsync", shard)) <= 1
+
+
 async def test_process_syncs_nothing_while_serving(build, recording):
     house = await build(durability="process")
     upload = await house.create(20 * MIB)

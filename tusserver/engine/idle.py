@@ -15,6 +15,8 @@ from tusserver.protocol.rules import after_sync
 from tusserver.upload import Status
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tusserver.engine.falls import Falls
     from tusserver.engine.parts import EngineParts
     from tusserver.engine.takeover import Takeover
@@ -24,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 IDLE_SECONDS = 30.0
 LOOK_EVERY = 5.0
+TOGETHER = 8
+"""Uploads synced at the same time."""
 MAX_DIRTY = 4096
 """Uploads remembered; beyond it the one that is idle the longest is synced at once."""
 
@@ -80,7 +84,14 @@ class IdleSync:
         await self._sync_all(list(self._dirty))
 
     async def _sync_all(self, upload_ids: list[UploadId]) -> None:
-        for upload_id in upload_ids:
+        """Sync some at a time: the file system makes one commit of what waits together."""
+        waiting = iter(upload_ids)
+        async with asyncio.TaskGroup() as group:
+            for _ in range(TOGETHER):
+                group.create_task(self._sync_some(waiting))
+
+    async def _sync_some(self, waiting: Iterator[UploadId]) -> None:
+        for upload_id in waiting:
             self._dirty.pop(upload_id, None)
             done = False
             try:
@@ -90,7 +101,9 @@ class IdleSync:
                 logger.warning("upload %s could not be synced and falls back", upload_id)
             except StateUnavailable as error:
                 logger.warning("idle uploads are not synced: %s", error.message)
-                return
+                # The others need not ask: what is left stays remembered.
+                for _ in waiting:
+                    pass
             except TusError as error:
                 logger.warning("upload %s is not synced: %s", upload_id, error.message)
             finally:

@@ -146,6 +146,8 @@ class LedgerFile:
         self._size = 0
         self._slot = b""
         """The newest record's slot as it was written or read, if that is known."""
+        self._is_named = False
+        """Whether the names of both files are known to be on the disk: they do not change."""
         self.descriptor = -1
         self.record: Upload | None = None
         """What the ledger held when it was opened, read or written last."""
@@ -193,7 +195,9 @@ class LedgerFile:
             self.wrote(upload, steps)
             if sync:
                 os.fdatasync(self.descriptor)
-                sync_directory(self._path.parent)
+                if not self._is_named:
+                    sync_directory(self._path.parent)
+                    self._is_named = True
         except OSError:
             # Nobody may be told of a record that is not on the disk although that was asked for.
             write_all(self.descriptor, before, 0)
@@ -206,6 +210,7 @@ class LedgerFile:
         write_file(self._path, data, mode=DATA_MODE, sync=sync)
         if sync:
             sync_directory(self._path.parent)
+        self._is_named = sync
         self._close()
         self.descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         self._fixed = fixed_part(upload, self._store_id)

@@ -142,7 +142,7 @@ class Holdings:
         leases = self._open
         with translated(self._places.data(upload_id), "locking"):
             take = partial(leases.take, upload_id)
-            taken = await self._pool.run(take, undo=leases.undo_take)
+            taken = await self._pool.run(take, undo=leases.undo_take, quick=True)
         return self.hold(taken) if isinstance(taken, FileLease) else taken
 
     def _take_kept(self, upload_id: UploadId) -> FileLease | None:
@@ -165,7 +165,7 @@ class Holdings:
         """End a lease. What it locked is free when this returns."""
         self.forget(lease)
         if self._read is None or not self._writer.is_quick or not lease.ledger.is_open:
-            await self._pool.run(partial(self._open.end, lease))
+            await self._pool.run(partial(self._open.end, lease), quick=True)
             return
         self._open.unlock(lease)
         self._keep(lease)
@@ -180,7 +180,7 @@ class Holdings:
             return peek
         with translated(self._places.ledger(upload_id), "reading"):
             look = partial(self._open.peek, upload_id, held_here=held is not None)
-            return await self._pool.run(look)
+            return await self._pool.run(look, quick=True)
 
     def _peek_open(self, upload_id: UploadId, held: FileLease | None) -> Peek | None:
         """Read a record through a file that is open; None if that does not go at once."""

@@ -26,6 +26,7 @@ from tusserver.storage.layout import Places
 from tusserver.storage.leases import Contended, FileLease, tell_locked
 from tusserver.storage.opening import open_store
 from tusserver.storage.pool import FilePool, TimedWriter
+from tusserver.storage.space import first_reservation
 from tusserver.storage.sweeping import Orphans, Scanner, in_slices
 from tusserver.storage.syncing import Syncing
 from tusserver.storage.trouble import translated
@@ -46,6 +47,8 @@ logger = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 COPY_THREADS = 2
+SMALL = 1024 * 1024
+"""Bytes whose reservation takes no time to speak of on any file system."""
 FIRST_PAUSE = 0.010
 LAST_PAUSE = 0.250
 """Seconds between two attempts to take a lease whose holder said that it let go."""
@@ -171,7 +174,10 @@ class LocalStorage:
         """
         leases, path = self._store.leases, self._places.data(upload.upload_id)
         make = partial(leases.make, upload, sync=sync, max_size=max_size)
-        lease = await self._run(make, path, "making", undo=leases.undo_make)
+        with translated(path, "making"):
+            # Of larger ones it may take long to reserve their space.
+            small = first_reservation(upload, max_size) <= SMALL
+            lease = await self._pool.run(make, undo=leases.undo_make, quick=small)
         if lease is None:
             logger.error("%s is there already: two uploads have one id", path)
             raise StorageFault

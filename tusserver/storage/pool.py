@@ -6,16 +6,18 @@ import asyncio
 import logging
 import os
 import time
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from threading import Lock
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from tusserver.storage.files import write_all
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 logger = logging.getLogger(__name__)
 
@@ -25,8 +27,46 @@ INLINE_LIMIT = 256 * 1024
 """Bytes that the loop writes itself at most."""
 SLOW_WRITE = 0.020
 """Seconds after which a write was too slow for the loop."""
+TOGETHER = 16
+"""Quick calls of which one thread tells at once; for more another one is started."""
+TELL_SECONDS = 0.002
+"""Seconds after which a thread tells what it has, whatever else it has to do."""
+STUCK_SECONDS = 0.005
+"""Seconds without a result after which others take what waits for busy threads."""
 POOL_SECONDS = 10.0
 """Seconds for which all writes use the pool after a slow one."""
+
+
+class _Call(asyncio.Future[Any]):
+    """A blocking call. It cannot be cancelled: who is cancelled meanwhile ends when it returns."""
+
+    def __init__(self, function: Callable[[], Any], loop: asyncio.AbstractEventLoop) -> None:
+        """Ask for a call, to be told of it on this loop."""
+        super().__init__(loop=loop)
+        self._function = function
+        # What the call logs belongs to the request that asked for it.
+        self._context = copy_context()
+        self._outcome: tuple[Any, BaseException | None] = None, None
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        """Refuse: then the task that waits gets its cancellation once this is done."""
+        del msg
+        return False
+
+    def make(self) -> None:
+        """Make the call, in a thread."""
+        try:
+            self._outcome = self._context.run(self._function), None
+        except BaseException as exc:  # noqa: BLE001 - it is the caller's
+            self._outcome = None, exc
+
+    def tell(self) -> None:
+        """Tell who waits what came of it, on the loop."""
+        result, error = self._outcome
+        if error is None:
+            self.set_result(result)
+        else:
+            self.set_exception(error)
 
 
 class FilePool:
@@ -34,30 +74,100 @@ class FilePool:
 
     def __init__(self, threads: int, name: str) -> None:
         """Make no thread before one is needed."""
+        self._threads = threads
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix=name)
+        self._lock = Lock()
+        self._queue: deque[_Call] = deque()
+        self._workers = 0
+        """Jobs that take calls from the queue, running or about to."""
+        self._returned_at = 0.0
+        """When one of them had made a call last."""
+        self._due = self._watched = False
 
     async def run(
-        self, function: Callable[[], _T], *, undo: Callable[[_T], None] | None = None
+        self,
+        function: Callable[[], _T],
+        *,
+        undo: Callable[[_T], None] | None = None,
+        quick: bool = False,
     ) -> _T:
         """Run a blocking call in a thread.
 
-        When this is cancelled it waits until the call has returned, gives what it made to `undo`
-        (in a thread), and only then ends: no file is touched for a caller that is gone.
+        `quick`: it takes microseconds as a rule, less than the way to a thread; such calls share
+        their way. When this is cancelled it waits until the call has returned, gives what it made
+        to `undo` (in a thread), and only then ends: no file is touched for a caller that is gone.
         """
         loop = asyncio.get_running_loop()
-        # What the call logs belongs to the request that asked for it.
-        context = copy_context()
-        future = loop.run_in_executor(self._executor, context.run, function)
+        call = _Call(function, loop)
+        if quick:
+            self._join(call, loop)
+        else:
+            self._executor.submit(_make_alone, call, loop)
         try:
-            return await asyncio.shield(future)
+            return cast("_T", await call)
         except asyncio.CancelledError:
-            await _returned(future)
-            if future.exception() is None and undo is not None:
-                undoing = loop.run_in_executor(self._executor, undo, future.result())
+            if call.exception() is None and undo is not None:
+                undoing = _Call(partial(undo, call.result()), loop)
+                self._executor.submit(_make_alone, undoing, loop)
                 await _returned(undoing)
                 if (error := undoing.exception()) is not None:
                     logger.warning("cleaning up after a cancelled call failed: %s", error)
             raise
+
+    # --- calls that share their way ------------------------------------------------------
+
+    def _join(self, call: _Call, loop: asyncio.AbstractEventLoop) -> None:
+        with self._lock:
+            self._queue.append(call)
+        if not self._due:
+            # What others ask for in this turn goes with it.
+            self._due = True
+            loop.call_soon(self._send, loop)
+
+    def _send(self, loop: asyncio.AbstractEventLoop) -> None:
+        """See to it that threads take what is queued; a call that hangs holds no other up."""
+        self._due = False
+        now = time.monotonic()
+        with self._lock:
+            waiting = len(self._queue)
+            if not waiting:
+                return
+            if self._workers and now - self._returned_at < STUCK_SECONDS:
+                more = waiting // TOGETHER - self._workers + 1
+            else:
+                more = 1 + waiting // TOGETHER
+                self._returned_at = now
+            more = max(0, min(more, self._threads))
+            self._workers += more
+        for _ in range(more):
+            self._executor.submit(self._work, loop)
+        if not self._watched:
+            self._watched = True
+            loop.call_later(STUCK_SECONDS, self._watch, loop)
+
+    def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Look whether what was left to busy threads was taken by them."""
+        self._watched = False
+        self._send(loop)
+
+    def _work(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Make calls until none is left, and tell of them together. In a thread."""
+        done: list[_Call] = []
+        since = time.monotonic()
+        while True:
+            with self._lock:
+                if not self._queue:
+                    self._workers -= 1
+                    break
+                call = self._queue.popleft()
+            call.make()
+            done.append(call)
+            self._returned_at = now = time.monotonic()
+            if len(done) == TOGETHER or now - since > TELL_SECONDS:
+                _tell(done, loop)
+                done, since = [], now
+        if done:
+            _tell(done, loop)
 
     def start(self, function: Callable[[], None]) -> None:
         """Have a call made that raises nothing, and whose end nobody waits for but `close`."""
@@ -66,6 +176,22 @@ class FilePool:
     async def close(self) -> None:
         """Wait for the calls that run, and end the threads."""
         await asyncio.to_thread(self._executor.shutdown)
+
+
+def _make_alone(call: _Call, loop: asyncio.AbstractEventLoop) -> None:
+    call.make()
+    _tell([call], loop)
+
+
+def _tell(calls: Sequence[_Call], loop: asyncio.AbstractEventLoop) -> None:
+    # A loop that was closed meanwhile has nobody who waits.
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(_tell_all, calls)
+
+
+def _tell_all(calls: Sequence[_Call]) -> None:
+    for call in calls:
+        call.tell()
 
 
 async def _returned(future: asyncio.Future[_T]) -> None:

@@ -13,10 +13,7 @@ import fcntl
 import os
 import secrets
 from contextlib import suppress
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from pathlib import Path
 
 DATA_MODE = 0o640
 DIRECTORY_MODE = 0o750
@@ -186,29 +183,51 @@ def make_directory(path: Path, *, mode: int) -> None:
 
 def write_temporary(path: Path, data: bytes, *, mode: int, sync: bool) -> Path:
     """Write a new file beside `path`, to be renamed to it; leave nothing behind on failure."""
-    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}{TEMPORARY}")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    descriptor = os.open(temporary, flags, mode)
+    temporary = _beside(path)
+    os.close(_write_new(temporary, data, mode=mode, sync=sync))
+    return Path(temporary)
+
+
+def put_file(path: Path, data: bytes, *, mode: int, sync: bool) -> int:
+    """Put a whole file in the place of `path` at once, and give it, open for reading and writing.
+
+    Readers see the old or the new one.
+    """
+    temporary = _beside(path)
+    descriptor = _write_new(temporary, data, mode=mode, sync=sync)
+    try:
+        os.rename(temporary, path)  # noqa: PTH104 - a Path takes longer to make
+    except BaseException:
+        os.close(descriptor)
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)  # noqa: PTH108 - as above
+        raise
+    return descriptor
+
+
+def write_file(path: Path, data: bytes, *, mode: int, sync: bool) -> None:
+    """Put a whole file in the place of `path` at once; readers see the old or the new one."""
+    os.close(put_file(path, data, mode=mode, sync=sync))
+
+
+def _beside(path: Path) -> str:
+    return f"{path}.{secrets.token_hex(4)}{TEMPORARY}"
+
+
+def _write_new(name: str, data: bytes, *, mode: int, sync: bool) -> int:
+    """Write a new file and give it open; leave nothing behind on failure."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+    descriptor = os.open(name, flags, mode)
     try:
         write_all(descriptor, data, 0)
         if sync:
             os.fsync(descriptor)
     except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    finally:
         os.close(descriptor)
-    return temporary
-
-
-def write_file(path: Path, data: bytes, *, mode: int, sync: bool) -> None:
-    """Put a whole file in the place of `path` at once; readers see the old or the new one."""
-    temporary = write_temporary(path, data, mode=mode, sync=sync)
-    try:
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            os.unlink(name)  # noqa: PTH108 - a Path takes longer to make
         raise
+    return descriptor
 
 
 def read_file(path: Path | str) -> bytes | None:

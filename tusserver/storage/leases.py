@@ -210,8 +210,9 @@ class Leases:
         if lease is None:
             return None
         try:
-            self._space.reserve_new(lease.descriptor, first_reservation(upload, max_size))
-            lease.reserved = os.fstat(lease.descriptor).st_size
+            reserved = first_reservation(upload, max_size)
+            self._space.reserve_new(lease.descriptor, reserved)
+            lease.reserved = reserved
             if sync:
                 os.fsync(lease.descriptor)
             lease.ledger.write_new(upload, sync=sync)

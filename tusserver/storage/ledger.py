@@ -45,6 +45,7 @@ BLANK = b" " * (SECTOR - 1) + b"\n"
 
 # Printable ASCII stays as it is, but for what separates fields.
 _PLAIN = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in "%=")
+_IS_PLAIN = re.compile(f"[{re.escape(_PLAIN)}]*").fullmatch
 
 
 class LedgerError(Exception):
@@ -160,21 +161,13 @@ def _try_slot(data: bytes, fixed: Fixed) -> Upload | None:
 
 def format_slot(upload: Upload) -> bytes:
     """Write what moves of a record as one sector. Raises: LedgerError (too long)."""
+    length = "-" if upload.length is None else upload.length
+    expires = "-" if upload.expires_at is None else _quoted(_format_time(upload.expires_at))
     return _format_sector(
-        _SLOT_NAME,
-        {
-            "version": str(upload.version),
-            "offset": str(upload.offset),
-            "length": _format_optional(upload.length),
-            "synced": str(upload.synced),
-            "status": upload.status.value,
-            "epoch": upload.epoch,
-            "expires": "-" if upload.expires_at is None else _format_time(upload.expires_at),
-            "assembled": str(int(upload.assembled)),
-            "event": upload.event.value,
-            "event_id": upload.event_id,
-            "digest": upload.digest,
-        },
+        f"{_SLOT_NAME} version={upload.version} offset={upload.offset} length={length} "
+        f"synced={upload.synced} status={upload.status.value} epoch={_quoted(upload.epoch)} "
+        f"expires={expires} assembled={upload.assembled:d} event={upload.event.value} "
+        f"event_id={_quoted(upload.event_id)} digest={_quoted(upload.digest)}"
     )
 
 
@@ -222,9 +215,10 @@ def claimed_version(data: bytes) -> int | None:
 
 def format_holder(holder: Holder) -> bytes:
     """Write who holds the lease as one sector."""
-    since = _format_time(holder.since)
-    fields = {"pid": str(holder.pid), "mailbox": holder.mailbox, "since": since}
-    return _format_sector(_HOLDER_NAME, fields)
+    since = _quoted(_format_time(holder.since))
+    return _format_sector(
+        f"{_HOLDER_NAME} pid={holder.pid} mailbox={_quoted(holder.mailbox)} since={since}"
+    )
 
 
 def parse_holder(data: bytes) -> Holder | None:
@@ -294,11 +288,14 @@ def parse_fixed(data: bytes) -> Fixed:
 # --- sectors ------------------------------------------------------------------------------
 
 
-def _format_sector(name: str, fields: dict[str, str]) -> bytes:
-    pairs = [
-        f"{key}={quote(value, _PLAIN, errors='surrogatepass')}" for key, value in fields.items()
-    ]
-    body = " ".join([name, *pairs]).encode("ascii").ljust(_BODY)
+def _quoted(value: str) -> str:
+    if _IS_PLAIN(value) is not None:
+        return value
+    return quote(value, _PLAIN, errors="surrogatepass")
+
+
+def _format_sector(text: str) -> bytes:
+    body = text.encode("ascii").ljust(_BODY)
     if len(body) > _BODY:
         raise LedgerError(f"{len(body)} bytes do not fit into a sector: {body[:80]!r}...")
     return body + _MARK + b"%08x\n" % zlib.crc32(body)
@@ -318,9 +315,5 @@ def _parse_sector(data: bytes) -> tuple[str, dict[str, str]]:
     return name, fields
 
 
-def _format_optional(number: int | None) -> str:
-    return "-" if number is None else str(number)
-
-
 def _format_time(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat()
+    return (moment if moment.tzinfo is UTC else moment.astimezone(UTC)).isoformat()

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from tusserver.errors import StateConflict, StoreMismatch
 from tusserver.storage.files import (
     DATA_MODE,
+    put_file,
     read_file,
     sync_directory,
     write_all,
-    write_file,
 )
 from tusserver.storage.ledger import (
     BLANK,
@@ -138,7 +138,7 @@ class LedgerFile:
 
     def __init__(self, path: Path, store_id: str, holder: Holder) -> None:
         """Stand for the ledger at `path`, which may not be there yet."""
-        self._path = path
+        self.path = path
         self._store_id = store_id
         self._holder = holder
         self._fixed: Fixed | None = None
@@ -164,10 +164,10 @@ class LedgerFile:
 
     def open(self, reader: LedgerReader, upload_id: UploadId) -> None:
         """Open what is there and name the holder in it. Raises: StoreMismatch, OSError."""
-        ledger, _ = reader.read(self._path, upload_id)
+        ledger, _ = reader.read(self.path, upload_id)
         if ledger is None:
             return
-        self.descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        self.descriptor = os.open(self.path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         self._fixed = ledger.fixed
         self._versions = list(ledger.versions)
         self.record = ledger.record
@@ -196,7 +196,7 @@ class LedgerFile:
             if sync:
                 os.fdatasync(self.descriptor)
                 if not self._is_named:
-                    sync_directory(self._path.parent)
+                    sync_directory(self.path.parent)
                     self._is_named = True
         except OSError:
             # Nobody may be told of a record that is not on the disk although that was asked for.
@@ -207,12 +207,13 @@ class LedgerFile:
     def write_new(self, upload: Upload, *, sync: bool) -> None:
         """Write a new file in the place of any that is there. Raises: LedgerError, OSError."""
         data = format_ledger(upload, self._store_id, self._holder)
-        write_file(self._path, data, mode=DATA_MODE, sync=sync)
-        if sync:
-            sync_directory(self._path.parent)
-        self._is_named = sync
+        descriptor = put_file(self.path, data, mode=DATA_MODE, sync=sync)
         self._close()
-        self.descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        self.descriptor = descriptor
+        self._is_named = False
+        if sync:
+            sync_directory(self.path.parent)
+            self._is_named = True
         self._fixed = fixed_part(upload, self._store_id)
         self._versions = [None, None]
         self._versions[upload.version % 2] = upload.version

@@ -26,7 +26,7 @@ from tusserver.storage.layout import Places
 from tusserver.storage.leases import Contended, FileLease, tell_locked
 from tusserver.storage.opening import open_store
 from tusserver.storage.pool import FilePool, TimedWriter
-from tusserver.storage.space import first_reservation
+from tusserver.storage.space import SMALL, first_reservation
 from tusserver.storage.sweeping import Orphans, Scanner, in_slices
 from tusserver.storage.syncing import Syncing
 from tusserver.storage.trouble import translated
@@ -47,8 +47,6 @@ logger = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 COPY_THREADS = 2
-SMALL = 1024 * 1024
-"""Bytes whose reservation takes no time to speak of on any file system."""
 FIRST_PAUSE = 0.010
 LAST_PAUSE = 0.250
 """Seconds between two attempts to take a lease whose holder said that it let go."""
@@ -175,8 +173,8 @@ class LocalStorage:
         leases, path = self._store.leases, self._places.data(upload.upload_id)
         make = partial(leases.make, upload, sync=sync, max_size=max_size)
         with translated(path, "making"):
-            # Of larger ones it may take long to reserve their space.
-            small = first_reservation(upload, max_size) <= SMALL
+            # To sync takes long, and so may the space of larger ones.
+            small = not sync and first_reservation(upload, max_size) <= SMALL
             lease = await self._pool.run(make, undo=leases.undo_make, quick=small)
         if lease is None:
             logger.error("%s is there already: two uploads have one id", path)
@@ -318,8 +316,8 @@ class LocalStorage:
         """
         held = _own(lease)
         held.check_held()
-        ledger, path = held.ledger, self._places.ledger(upload.upload_id)
-        with translated(path, "recording in"):
+        ledger = held.ledger
+        with translated(ledger.path, "recording in"):
             steps = ledger.steps(upload)
             if sync or steps is None:
                 pool = self._syncing if sync else self._pool

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+SMALL = 1024 * 1024
+"""Bytes that every file system can address, and whose reservation takes no time to speak of."""
 AHEAD = 64 * 1024 * 1024
 """Bytes reserved ahead of an upload whose length is not known."""
 
@@ -79,6 +81,10 @@ class Space:
 
         Raises: MaxSizeExceeded (more than the file system can address), StorageFull.
         """
+        if self.can_allocate and 0 < length <= SMALL:
+            # Any file system can address that, and the file grows as its blocks are reserved.
+            self._take(descriptor, 0, length, size=0)
+            return
         try:
             # Needs no space, so it tells "can never be" apart from "not at the moment".
             os.ftruncate(descriptor, length)
@@ -93,10 +99,11 @@ class Space:
 
         Raises: StorageFull.
         """
-        if end <= reserved:
-            return
+        if end > reserved:
+            self._take(descriptor, reserved, end, size=os.fstat(descriptor).st_size)
+
+    def _take(self, descriptor: int, reserved: int, end: int, *, size: int) -> None:
         self.check(end - reserved)
-        size = os.fstat(descriptor).st_size
         try:
             if not self._allocate(descriptor, reserved, end - reserved):
                 os.ftruncate(descriptor, max(size, end))

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import errno
 import logging
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from tusserver.errors import MaxSizeExceeded, StorageFault, StorageFull, TusError
 from tusserver.storage.ledger import LedgerError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
+    from types import TracebackType
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +34,7 @@ _REMEDIES = {
 }
 
 
-def translate(exc: OSError, path: Path, doing: str) -> TusError:
+def translate(exc: OSError, path: Path | str, doing: str) -> TusError:
     """Give our error for the kernel's, and log what happened to which path."""
     if exc.errno in FULL:
         logger.warning(
@@ -53,16 +52,33 @@ def translate(exc: OSError, path: Path, doing: str) -> TusError:
     return StorageFault()
 
 
-@contextmanager
-def translated(path: Path, doing: str) -> Iterator[None]:
+class translated:  # noqa: N801 - used like a function
     """Turn an OSError of the block into ours.
 
     Raises: StorageFull, StorageFault, MaxSizeExceeded; the OSError stays as the cause.
     """
-    try:
-        yield
-    except OSError as exc:
-        raise translate(exc, path, doing) from exc
-    except LedgerError as exc:
-        logger.error("%s %s failed: %s", doing, path, exc)  # noqa: TRY400 - no trace helps here
-        raise StorageFault from exc
+
+    __slots__ = ("_doing", "_path")
+
+    def __init__(self, path: Path | str, doing: str) -> None:
+        """Say in the log what was done to which path."""
+        self._path = path
+        self._doing = doing
+
+    def __enter__(self) -> None:
+        """Begin the block."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Look at what ended it."""
+        if error is None:
+            return
+        if isinstance(error, OSError):
+            raise translate(error, self._path, self._doing) from error
+        if isinstance(error, LedgerError):
+            logger.error("%s %s failed: %s", self._doing, self._path, error)
+            raise StorageFault from error

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+import sqlite3
+from contextlib import closing, suppress
 from functools import partial
 
 import pytest
@@ -50,6 +51,23 @@ async def test_a_step_that_fails_takes_no_other_with_it(clerk):
     results = await asyncio.gather(*steps, return_exceptions=True)
     assert [type(result) for result in results] == [type(None), StorageFault, type(None)]
     assert await waiting(clerk) == ["e1", "e2"]
+
+
+async def test_while_the_file_is_locked_all_are_told_after_one_wait(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("tusserver.hooks.shelf.BUSY_SECONDS", 0.05)
+    clerk = Clerk(tmp_path / "events.db", targets=1, syncs=True)
+    await clerk.open()
+    with closing(sqlite3.connect(tmp_path / "events.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        # The first may go alone: what comes while it waits shares what follows.
+        asked = [clerk.do(put(number), sync=True) for number in range(100)]
+        results = await asyncio.gather(*asked, return_exceptions=True)
+        assert {type(result) for result in results} == {StorageFault}
+        assert caplog.text.count("database is locked") <= 2
+        other.execute("ROLLBACK")
+    await clerk.do(put(100), sync=True)
+    assert await waiting(clerk) == ["e100"]
+    await clerk.close()
 
 
 async def test_a_full_disk_is_told_and_what_fits_again_is_kept(clerk):

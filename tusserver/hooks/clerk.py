@@ -115,13 +115,14 @@ class Clerk:
         return steps
 
     def _do_batch(self, shelf: Shelf, taken: list[_Step | None]) -> bool:
-        """Do steps together, or one by one if one of them fails; tell whether to go on."""
+        """Do steps together, or one by one if one of them is at fault; tell whether to go on."""
         steps = [step for step in taken if step is not None]
         try:
             self._do(shelf, steps)
         except Exception as error:  # noqa: BLE001 - it is for whoever waits for the step
-            if len(steps) == 1:
-                self._fail(steps[0], error)
+            if len(steps) == 1 or _is_busy(error):
+                # Nobody would get further alone, and each would wait as long as all did.
+                self._fail(steps, error)
             else:
                 for step in steps:
                     self._do_batch(shelf, [step])
@@ -130,13 +131,19 @@ class Clerk:
     def _do(self, shelf: Shelf, steps: list[_Step]) -> None:
         works = [partial(step.work, shelf) for step in steps]
         results = shelf.batch(works, sync=any(step.sync for step in steps)) if works else []
-        for step, result in zip(steps, results, strict=True):
-            self._tell(step.done, result)
+        told = [
+            (step.done, result)
+            for step, result in zip(steps, results, strict=True)
+            if step.done is not None
+        ]
+        if told and self._loop is not None:
+            # Once for all of them: each way to the loop wakes it up.
+            self._loop.call_soon_threadsafe(_settle_all, told)
 
-    def _fail(self, step: _Step, error: Exception) -> None:
+    def _fail(self, steps: list[_Step], error: Exception) -> None:
         explained = self._explain(error)
-        if step.done is not None:
-            self._tell(step.done, error=explained)
+        for step in steps:
+            self._tell(step.done, error=type(explained)())
 
     def _explain(self, error: Exception) -> TusError:
         """Give our error for SQLite's, and log what to do about it."""
@@ -162,6 +169,16 @@ class Clerk:
     ) -> None:
         if done is not None and self._loop is not None:
             self._loop.call_soon_threadsafe(_settle, done, result, error)
+
+
+def _is_busy(error: Exception) -> bool:
+    """Tell whether another process held the file for too long."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+
+
+def _settle_all(told: list[tuple[asyncio.Future[Any], object]]) -> None:
+    for done, result in told:
+        _settle(done, result, None)
 
 
 def _settle(done: asyncio.Future[Any], result: object, error: TusError | None) -> None:

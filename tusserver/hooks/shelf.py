@@ -90,6 +90,7 @@ class Shelf:
         """Open or make the file. Raises: sqlite3.Error, ShelfDamaged."""
         self._targets = targets
         self._db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+        self._syncs: bool | None = None
         try:
             self._prepare()
         except BaseException:
@@ -110,7 +111,9 @@ class Shelf:
 
     def batch(self, steps: Iterable[Callable[[], _T]], *, sync: bool) -> list[_T]:
         """Do steps in one transaction; with `sync` it is on the disk when this returns."""
-        self._db.execute(f"PRAGMA synchronous = {'FULL' if sync else 'NORMAL'}")
+        if sync is not self._syncs:
+            self._db.execute(f"PRAGMA synchronous = {'FULL' if sync else 'NORMAL'}")
+            self._syncs = sync
         self._db.execute("BEGIN IMMEDIATE")
         try:
             results = [step() for step in steps]

@@ -95,9 +95,26 @@ class Digest(Protocol):
         """Give another one that goes on from here by itself."""
 
 
+class _Crc32c:
+    """CRC-32C of bytes that lie anywhere: the library takes none but `bytes` themselves."""
+
+    __slots__ = ("_checksum",)
+
+    def __init__(self, checksum: Digest) -> None:
+        self._checksum = checksum
+
+    def update(self, data: bytes | memoryview, /) -> None:
+        self._checksum.update(bytes(data))
+
+    def digest(self) -> bytes:
+        return self._checksum.digest()
+
+    def copy(self) -> _Crc32c:
+        return _Crc32c(self._checksum.copy())
+
+
 def _crc32c() -> Digest:
-    checksum: Digest = importlib.import_module("google_crc32c").Checksum()
-    return checksum
+    return _Crc32c(importlib.import_module("google_crc32c").Checksum())
 
 
 def _algorithms() -> dict[str, Callable[[], Digest]]:

@@ -390,7 +390,7 @@ async def test_a_file_that_shrank_is_told(build, caplog):
     appending = house.start_append(upload, 1000, body)
     await house.receiving(upload)
     path = house.directory / upload.upload_id[:2] / upload.upload_id
-    await eventually(body._chunks.empty)
+    assert await eventually(lambda: path.read_bytes() == DATA)
     os.truncate(path, 500)
     body.finish()
     with pytest.raises(StorageFault):

@@ -87,8 +87,8 @@ class Appender:
             if upload.is_complete:
                 return await self._append_nothing(upload, command, body, proceed)
             sight = await self._takeover.offset_for_append(upload, holder)
-            if sight.offset is None:
-                # Whoever held it has let go meanwhile, or nobody did: the record is the truth.
+            if sight.offset is None and sight.waited:
+                # Whoever held it has let go meanwhile: the record is the truth.
                 upload, holder = await self._takeover.find(command.upload_id, known=upload)
                 length = check_append(upload, command, limits)
             offset = upload.offset if sight.offset is None else sight.offset
@@ -99,7 +99,9 @@ class Appender:
         async with (
             self._parts.quota.appending(
                 # The record may be behind: its append, about to be stopped, told the offset.
-                replace(upload, offset=command.offset),
+                upload
+                if upload.offset == command.offset
+                else replace(upload, offset=command.offset),
                 body,
                 length=length,
             ) as limited,

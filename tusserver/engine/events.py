@@ -114,6 +114,8 @@ class Events:
         event: Event | None = None
         pause = RETRY_FIRST
         try:
+            if request is None and not await self._is_pending(upload.upload_id):
+                return  # It was told while the record was on its way from a list.
             while not self._closing.is_set():
                 try:
                     event = event or await self._keep(upload, request)
@@ -132,6 +134,13 @@ class Events:
                     return
         finally:
             self._delivering.discard(upload.upload_id)
+
+    async def _is_pending(self, upload_id: UploadId) -> bool:
+        try:
+            upload, _ = await self._parts.records.load(upload_id)
+        except TusError:
+            return True
+        return upload is None or upload.event is EventState.PENDING
 
     async def _sleep(self, seconds: float) -> None:
         try:

@@ -42,9 +42,12 @@ class Sight:
 
     offset: int | None
     """The committed offset of an append that goes on; None: read the record (again)."""
+    waited: bool = True
+    """Whether anybody was asked; if not, what was just read still holds."""
 
 
 _RECORD = Sight(None)
+_NOBODY = Sight(None, waited=False)
 _FREE = Answer(Outcome.FREE)
 
 
@@ -175,7 +178,9 @@ class Takeover:
         work = self._writer(upload.upload_id, holder)
         if work is not None:
             return await self._tell(work)
-        if holder is None or not self._is_elsewhere(holder):
+        if holder is None:
+            return _NOBODY
+        if not self._is_elsewhere(holder):
             return _RECORD
         return _sight(await self._ask(holder, Verb.TELL, upload.upload_id))
 

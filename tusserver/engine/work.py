@@ -153,6 +153,8 @@ class Slots:
 
     async def wait_for_earlier(self, upload_id: UploadId, *, timeout: float) -> None:
         """Wait until every append that has come receives or is over; `timeout` s at most."""
+        if upload_id not in self._coming:
+            return
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 for work in list(self._coming.get(upload_id, ())):

@@ -2,9 +2,42 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+from typing import TYPE_CHECKING
+
 import pytest
 
-from tusserver.body import ALGORITHMS, Tap
+from tests.support.proxies import make_certificate
+from tests.web.sites import SOCKET, site, sized, until
+from tusserver.body import ALGORITHMS, BodyEnd, Tap
+from tusserver.web.socketbody import SocketBody
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.web.sites import Client, Site
+
+DATA = os.urandom(3_000_000)
+
+
+class Full:
+    """A sink that takes nothing."""
+
+    turn = 2**20
+
+    def put(self, data: memoryview) -> int:
+        del data
+        return 0
+
+
+async def with_rest(it: Site) -> tuple[Client, SocketBody]:
+    """Begin a body, of which some bytes wait for their reader."""
+    client, body = await it.upload(sized(len(DATA)) + DATA[:100_000])
+    assert isinstance(body, SocketBody)
+    await body.pour(Full())
+    assert body.is_direct
+    return client, body
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -15,3 +48,23 @@ def test_what_lies_in_the_shared_buffer_can_be_hashed(algorithm: str):
     tap.update(memoryview(buffer)[5:11])
     expected.update(b"hello world")
     assert tap.matches(algorithm, expected.digest())
+
+
+@pytest.mark.parametrize("how", ["reset", "close"])
+async def test_a_body_whose_tls_has_gone_can_be_stopped(tmp_path: Path, how: str):
+    make_certificate(certificate := tmp_path / "certificate.pem")
+    async with site(SOCKET, certificate=certificate) as it:
+        client, body = await with_rest(it)
+        connection = it.requests[0].protocol
+        if how == "close":
+            # Only who reads on sees that.
+            reading = asyncio.create_task(body._wait())
+            await client.close()
+            await reading
+        else:
+            client.reset()
+        await until(lambda: connection.transport is None)
+        assert body.end is None
+        body.stop(BodyEnd.SUPERSEDED)
+        assert body.end is BodyEnd.SUPERSEDED
+        assert await body.read() == b""

@@ -40,7 +40,16 @@ class Taker(Protocol):
 class Receiving(asyncio.BufferedProtocol):
     """Stands between a transport and its connection while the rest of a body arrives."""
 
-    __slots__ = ("_connection", "_is_paused", "_left", "_taken", "_taker", "_transport", "_turns")
+    __slots__ = (
+        "_connection",
+        "_is_over",
+        "_is_paused",
+        "_left",
+        "_taken",
+        "_taker",
+        "_transport",
+        "_turns",
+    )
 
     def __init__(self, connection: TusConnection, taker: Taker, left: int) -> None:
         """Hand on the next `left` bytes, once they are wanted."""
@@ -55,6 +64,8 @@ class Receiving(asyncio.BufferedProtocol):
         self._transport = transport
         transport.pause_reading()
         self._is_paused = True
+        # The transport cannot be asked whose it is: one with TLS forgets all when it is closed.
+        self._is_over = False
         transport.set_protocol(self)
 
     # --- for the taker
@@ -67,13 +78,15 @@ class Receiving(asyncio.BufferedProtocol):
         """Let bytes come."""
         if self._is_paused:
             self._is_paused = False
-            self._transport.resume_reading()
+            if not self._transport.is_closing():
+                self._transport.resume_reading()
 
     def pause(self) -> None:
         """Let no bytes come for now."""
         if not self._is_paused and not self._is_over:
             self._is_paused = True
-            self._transport.pause_reading()
+            if not self._transport.is_closing():
+                self._transport.pause_reading()
 
     def abandon(self) -> None:
         """Leave what has not come to the connection, which reads it to throw it away."""
@@ -81,11 +94,8 @@ class Receiving(asyncio.BufferedProtocol):
             self._hand_back()
             self.want()
 
-    @property
-    def _is_over(self) -> bool:
-        return self._transport.get_protocol() is not self
-
     def _hand_back(self) -> None:
+        self._is_over = True
         self._turns.leave(self)
         self._transport.set_protocol(self._connection)
         self._connection.take_back(self._taken, left=self._left)
@@ -117,6 +127,7 @@ class Receiving(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Take the end of the connection."""
+        self._is_over = True
         self._turns.leave(self)
         self._connection.connection_lost(exc)
         self._taker.lost()

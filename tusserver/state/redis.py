@@ -126,7 +126,7 @@ class RedisState:
         """
         try:
             replies = await self._wire.ask(
-                (("CONFIG GET", "appendonly"), ("CONFIG GET", "maxmemory-policy"))
+                (("CONFIG", "GET", "appendonly"), ("CONFIG", "GET", "maxmemory-policy"))
             )
         except (RedisError, OSError):
             return []

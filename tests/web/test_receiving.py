@@ -11,10 +11,12 @@ import pytest
 from tests.support.proxies import make_certificate
 from tests.web.sites import SOCKET, site, sized, until
 from tusserver.body import ALGORITHMS, BodyEnd, Tap
-from tusserver.web.socketbody import SocketBody
+from tusserver.web.socketbody import SocketBody, pick_body
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from aiohttp import web
 
     from tests.web.sites import Client, Site
 
@@ -68,3 +70,24 @@ async def test_a_body_whose_tls_has_gone_can_be_stopped(tmp_path: Path, how: str
         body.stop(BodyEnd.SUPERSEDED)
         assert body.end is BodyEnd.SUPERSEDED
         assert await body.read() == b""
+
+
+async def test_a_body_that_nobody_stopped_is_read_away_after_the_answer():
+    bodies = []
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        body = pick_body(request, idle_timeout=5)
+        bodies.append(body)
+        assert isinstance(body, SocketBody)
+        await body.pour(Full())
+        raise ValueError
+
+    async with site(SOCKET, handler=handler) as it:
+        client = await it.connect()
+        sending = asyncio.create_task(client.send(sized(len(DATA)) + DATA))
+        status, _, _ = await client.answer()
+        assert "500" in status
+        assert bodies[0].end is BodyEnd.REFUSED
+        async with asyncio.timeout(2):
+            await sending
+            assert await client.reader.read() == b""

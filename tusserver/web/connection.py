@@ -251,6 +251,9 @@ class TusConnection(web.RequestHandler):
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
         """Send what is left of a response."""
+        if self._receiving is not None:
+            # Left by a handler that failed: what still comes is read, and the answer can be.
+            self._receiving.stop(BodyEnd.REFUSED)
         if self._framing.lost and isinstance(resp, web.StreamResponse):
             # The heads that follow could not be told from what the parser made of them.
             resp.force_close()

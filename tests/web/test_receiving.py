@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.proxies import make_certificate
-from tests.web.sites import SOCKET, site, sized, until
+from tests.web.sites import SOCKET, drain, site, sized, until
 from tusserver.body import ALGORITHMS, BodyEnd, Tap
 from tusserver.web.socketbody import SocketBody, pick_body
 
@@ -91,3 +91,19 @@ async def test_a_body_that_nobody_stopped_is_read_away_after_the_answer():
         async with asyncio.timeout(2):
             await sending
             assert await client.reader.read() == b""
+
+
+async def test_a_whole_body_stays_whole_when_its_reader_goes():
+    async with site(SOCKET) as it:
+        client, body = await with_rest(it)
+        rest = bytes(await body.read())
+        sending = asyncio.create_task(client.send(DATA[100_000:]))
+        while body.received < len(DATA):
+            await body.pour(Full())
+            if body.received < len(DATA):
+                rest += await body.read()
+        assert body.end is None
+        body.stop(BodyEnd.DISCONNECTED)
+        assert rest + await drain(body) == DATA
+        assert body.end is BodyEnd.COMPLETE
+        await sending

@@ -154,7 +154,8 @@ class SocketBody:
         elif self.end is not None:
             if why is BodyEnd.REFUSED and self._then is BodyEnd.COMPLETE:
                 self._then = why
-        else:
+        elif self._then is None or why is not BodyEnd.DISCONNECTED:
+            # Else what is left is delivered anyway, and how it ends is known.
             if why is not BodyEnd.DISCONNECTED:
                 self._rest.clear()
             self._receiving.abandon()

@@ -93,6 +93,26 @@ async def test_commits_that_are_synced_keep_other_file_calls_not_waiting(
     await asyncio.gather(*commits)
 
 
+async def test_creations_that_are_synced_keep_other_file_calls_not_waiting(storage, monkeypatch):
+    go_on, real = threading.Event(), os.fsync
+
+    def slow(descriptor):
+        go_on.wait(5)
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", slow)
+    creations = [
+        asyncio.create_task(storage.create(make_upload(epoch=storage.epoch), sync=True))
+        for _ in range(20)
+    ]
+    async with asyncio.timeout(4):
+        await storage.check_space(1)
+    assert not any(one.done() for one in creations)
+    go_on.set()
+    for lease in await asyncio.gather(*creations):
+        await lease.release()
+
+
 async def test_the_disk_is_told_of_one_piece_of_a_file_at_a_time(
     storage, small, large, monkeypatch
 ):

@@ -173,9 +173,12 @@ class LocalStorage:
         leases, path = self._store.leases, self._places.data(upload.upload_id)
         make = partial(leases.make, upload, sync=sync, max_size=max_size)
         with translated(path, "making"):
-            # To sync takes long, and so may the space of larger ones.
-            small = not sync and first_reservation(upload, max_size) <= SMALL
-            lease = await self._pool.run(make, undo=leases.undo_make, quick=small)
+            if sync:
+                lease = await self._syncing.run(make, undo=leases.undo_make)
+            else:
+                # It may take long to reserve the space of larger ones.
+                small = first_reservation(upload, max_size) <= SMALL
+                lease = await self._pool.run(make, undo=leases.undo_make, quick=small)
         if lease is None:
             logger.error("%s is there already: two uploads have one id", path)
             raise StorageFault

@@ -55,9 +55,11 @@ class Syncing:
         await self._large.close()
         await asyncio.to_thread(self._early.shutdown)
 
-    async def run(self, function: Callable[[], _T]) -> _T:
+    async def run(
+        self, function: Callable[[], _T], *, undo: Callable[[_T], None] | None = None
+    ) -> _T:
         """Run a call that syncs little; see `FilePool.run`."""
-        return await self._small.run(function)
+        return await self._small.run(function, undo=undo)
 
     async def sync(self, path: Path, held: FileLease | None) -> None:
         """Put a file's data on the disk (fdatasync); `held` is its lease, if that is here.

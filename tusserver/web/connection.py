@@ -162,15 +162,18 @@ class TusConnection(web.RequestHandler):
 
     async def shutdown(self, timeout: float | None = 15.0) -> None:
         """End the connection; a request that runs has `timeout` seconds, and its body no more."""
-        receiving = self._receiving
-        if receiving is None or timeout is None:
+        if timeout is None or not self.gives_sockets:
             await super().shutdown(timeout)
             return
-        ending = self._loop.call_later(timeout, receiving.stop, BodyEnd.SHUTDOWN)
+        ending = self._loop.call_later(timeout, self._stop_receiving)
         try:
             await super().shutdown(timeout)
         finally:
             ending.cancel()
+
+    def _stop_receiving(self) -> None:
+        if self._receiving is not None:
+            self._receiving.stop(BodyEnd.SHUTDOWN)
 
     def _throw_away(self, data: bytes) -> None:
         """Take what is left of a body that somebody gave back, and what stands behind it.

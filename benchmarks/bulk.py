@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -11,23 +9,7 @@ from benchmarks.clients import drive, wire
 from benchmarks.sample import GIB, MIB, Sample, higher, lower
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from benchmarks.servers import Running
-
-BLOCK = bytes(MIB)
-
-
-def warm_pages(directory: Path, size: int) -> None:
-    """Write and drop so many bytes, so that no page that follows is touched for the first time.
-
-    Virtual machines give free pages back to their host, and getting them again is dear.
-    """
-    path = directory / "warm-pages"
-    with path.open("wb") as file:
-        for _ in range(0, size, len(BLOCK)):
-            file.write(BLOCK[:size])
-    os.truncate(path, 0)
 
 
 async def send_large(
@@ -44,7 +26,6 @@ async def send_large(
         paths = [f"/{uuid4().hex}" for _ in range(uploads)]
     else:
         paths = [wire.create(server.place, server.path, size) for _ in range(uploads)]
-    await asyncio.to_thread(warm_pages, server.directory.parent, size * uploads)
     await server.quiet()
     before = server.cpu()
     done = await drive(
@@ -56,6 +37,7 @@ async def send_large(
             "piece": piece or size,
             "verb": "PUT" if is_put else "PATCH",
             "algorithm": algorithm,
+            "warm": str(server.directory.parent),
         },
     )
     await server.quiet()

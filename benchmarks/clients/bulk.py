@@ -1,8 +1,8 @@
 """Sends large bodies: some uploads at the same time, each in one PATCH or in several.
 
 Order: `place`, `paths` (one an upload), `size` of an upload, `piece` (bytes a request), `verb`
-(PATCH or PUT), `algorithm` (a checksum of each piece, or null). Answer: `seconds` from the first
-byte until the last answer.
+(PATCH or PUT), `algorithm` (a checksum of each piece, or null), `warm` (a directory of the server's
+disk, see `warm_pages`, or null). Answer: `seconds` from the first byte until the last answer.
 
 Bytes come from one prepared buffer that stays in the cache of the processor. Checksums are computed
 before the clock starts.
@@ -13,9 +13,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.clients import wire
@@ -74,6 +76,19 @@ def send(connection: socket.socket, requests: list[tuple[bytes, int]]) -> None:
         is_open = answer.headers.get("connection", "").lower() != "close"
 
 
+def warm_pages(directory: Path, size: int) -> None:
+    """Write and drop so many bytes, so that no page that follows is touched for the first time.
+
+    Virtual machines give free pages back to their host after two seconds, and getting them again
+    is dear: call it just before the pages are needed.
+    """
+    path = directory / "warm-pages"
+    with path.open("wb") as file:
+        for start in range(0, size, len(BUFFER)):
+            file.write(BUFFER[: size - start])
+    os.truncate(path, 0)
+
+
 def main() -> None:
     """Carry out the order."""
     order = json.load(sys.stdin)
@@ -88,6 +103,8 @@ def main() -> None:
             failed.append(why)
             raise
 
+    if order.get("warm"):
+        warm_pages(Path(order["warm"]), order["size"] * len(order["paths"]))
     threads = [threading.Thread(target=run, args=one) for one in work]
     before = time.perf_counter()
     if len(work) == 1:

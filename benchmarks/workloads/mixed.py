@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from benchmarks.bulk import warm_pages
 from benchmarks.clients import drive, wire
+from benchmarks.clients.bulk import warm_pages
 from benchmarks.sample import GIB, MIB, Sample, Scale, higher, lower, percentile
 from benchmarks.workloads import OURS, TUS_PEERS
 

@@ -73,7 +73,7 @@ def unlock(descriptor: int) -> None:
     fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
-def is_locked(path: Path) -> bool:
+def is_locked(path: Path | str) -> bool:
     """Tell whether somebody holds the exclusive lock of a file; False if there is no file."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
@@ -85,10 +85,10 @@ def is_locked(path: Path) -> bool:
         os.close(descriptor)
 
 
-def is_at(descriptor: int, path: Path) -> bool:
+def is_at(descriptor: int, path: Path | str) -> bool:
     """Tell whether the path still names the open file."""
     try:
-        named = path.lstat()
+        named = os.lstat(path)
     except FileNotFoundError:
         return False
     return os.path.samestat(os.fstat(descriptor), named)
@@ -161,7 +161,7 @@ def close(descriptor: int | None) -> None:
         os.close(descriptor)
 
 
-def sync_directory(path: Path) -> None:
+def sync_directory(path: Path | str) -> None:
     """Put the names in a directory on the disk."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -188,7 +188,7 @@ def write_temporary(path: Path, data: bytes, *, mode: int, sync: bool) -> Path:
     return Path(temporary)
 
 
-def put_file(path: Path, data: bytes, *, mode: int, sync: bool) -> int:
+def put_file(path: Path | str, data: bytes, *, mode: int, sync: bool) -> int:
     """Put a whole file in the place of `path` at once, and give it, open for reading and writing.
 
     Readers see the old or the new one.
@@ -210,7 +210,7 @@ def write_file(path: Path, data: bytes, *, mode: int, sync: bool) -> None:
     os.close(put_file(path, data, mode=mode, sync=sync))
 
 
-def _beside(path: Path) -> str:
+def _beside(path: Path | str) -> str:
     return f"{path}.{secrets.token_hex(4)}{TEMPORARY}"
 
 

@@ -110,7 +110,8 @@ class Holdings:
             self._abandon(spare)
         self._spares.clear()
         closing, self._closing = self._closing, []
-        await self._pool.run(partial(_close_all, closing))
+        if closing:
+            await self._pool.run(partial(_close_all, closing))
 
     @property
     def _open(self) -> Leases:
@@ -140,7 +141,7 @@ class Holdings:
         if kept is not None:
             return self.hold(kept)
         leases = self._open
-        with translated(self._places.data(upload_id), "locking"):
+        with translated(self._places.data_name(upload_id), "locking"):
             take = partial(leases.take, upload_id)
             taken = await self._pool.run(take, undo=leases.undo_take, quick=True)
         return self.hold(taken) if isinstance(taken, FileLease) else taken
@@ -178,7 +179,7 @@ class Holdings:
         peek = self._peek_open(upload_id, held)
         if peek is not None:
             return peek
-        with translated(self._places.ledger(upload_id), "reading"):
+        with translated(self._places.ledger_name(upload_id), "reading"):
             look = partial(self._open.peek, upload_id, held_here=held is not None)
             return await self._pool.run(look, quick=True)
 
@@ -207,7 +208,7 @@ class Holdings:
             descriptor = -1
         self._drop(lease.upload_id)
         self._spares[lease.upload_id] = Spare(
-            lease.upload_id, lease.path, descriptor, lease.ledger, loop.time()
+            lease.upload_id, lease.name, descriptor, lease.ledger, loop.time()
         )
         while len(self._spares) > self._room:
             self._abandon(self._spares.popitem(last=False)[1])

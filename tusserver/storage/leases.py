@@ -11,6 +11,7 @@ import os
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tusserver.ports import Holder, Peek
@@ -28,7 +29,6 @@ from tusserver.upload import Status
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
-    from pathlib import Path
 
     from tusserver.storage.layout import Places
     from tusserver.storage.ledgerfile import QuickRead
@@ -47,7 +47,7 @@ class FileLease:
         self,
         upload_id: UploadId,
         *,
-        path: Path,
+        name: str,
         descriptor: int,
         ledger: LedgerFile,
         reserved: int,
@@ -57,11 +57,17 @@ class FileLease:
         self._upload_id = upload_id
         self._let_go = let_go
         self._released = False
-        self.path = path
+        self.name = name
+        """The path of the data file as text."""
         self.descriptor = descriptor
         self.ledger = ledger
         self.reserved = reserved
         """Up to where blocks are reserved."""
+
+    @property
+    def path(self) -> Path:
+        """Give the path of the data file."""
+        return Path(self.name)
 
     @property
     def upload_id(self) -> UploadId:
@@ -89,7 +95,8 @@ class Spare:
     """The open files of an upload whose lease was let go; nothing of them is locked."""
 
     upload_id: UploadId
-    path: Path
+    name: str
+    """The path of the data file."""
     descriptor: int
     """Of the data; below 0 where only the ledger is of use."""
     ledger: LedgerFile
@@ -128,7 +135,7 @@ class Leases:
 
     def take(self, upload_id: UploadId) -> FileLease | Contended | None:
         """Try to take a lease once; None when there is no data file. Raises: StoreMismatch."""
-        path = self._places.data(upload_id)
+        path = self._places.data_name(upload_id)
         lease: FileLease | None = None
         while lease is None:
             try:
@@ -145,7 +152,7 @@ class Leases:
             if lease is None:
                 os.close(descriptor)
                 if not locked:
-                    return Contended(read_holder(self._places.ledger(upload_id)))
+                    return Contended(read_holder(self._places.ledger_name(upload_id)))
         try:
             self._check_whole(lease)
         except BaseException:
@@ -171,7 +178,7 @@ class Leases:
             return None
         return FileLease(
             spare.upload_id,
-            path=spare.path,
+            name=spare.name,
             descriptor=spare.descriptor,
             ledger=spare.ledger,
             reserved=status.st_size,
@@ -243,7 +250,7 @@ class Leases:
 
     def _begin(self, upload_id: UploadId) -> FileLease | None:
         """Make an empty data file and lock it; None if there is one."""
-        path = self._places.data(upload_id)
+        path = self._places.data_name(upload_id)
         try:
             descriptor = self._open_new(upload_id, path)
         except FileExistsError:
@@ -255,7 +262,7 @@ class Leases:
         os.close(descriptor)
         return None
 
-    def _open_new(self, upload_id: UploadId, path: Path) -> int:
+    def _open_new(self, upload_id: UploadId, path: str) -> int:
         flags = _FLAGS | os.O_CREAT | os.O_EXCL
         try:
             return os.open(path, flags, DATA_MODE)
@@ -269,9 +276,9 @@ class Leases:
     def _lease(self, upload_id: UploadId, descriptor: int, size: int) -> FileLease:
         return FileLease(
             upload_id,
-            path=self._places.data(upload_id),
+            name=self._places.data_name(upload_id),
             descriptor=descriptor,
-            ledger=LedgerFile(self._places.ledger(upload_id), self._store_id, self._holder()),
+            ledger=LedgerFile(self._places.ledger_name(upload_id), self._store_id, self._holder()),
             reserved=size,
             let_go=self._let_go,
         )
@@ -336,8 +343,9 @@ class Leases:
 
     def peek(self, upload_id: UploadId, *, held_here: bool) -> Peek:
         """Read record and holder. Raises: StoreMismatch."""
-        ledger, holder = self.reader.read(self._places.ledger(upload_id), upload_id)
-        if holder is not None and not held_here and not is_locked(self._places.data(upload_id)):
+        ledger, holder = self.reader.read(self._places.ledger_name(upload_id), upload_id)
+        name = self._places.data_name(upload_id)
+        if holder is not None and not held_here and not is_locked(name):
             holder = None  # It died and left its name.
         return Peek(None if ledger is None else ledger.record, holder)
 

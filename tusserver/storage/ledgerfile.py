@@ -101,7 +101,7 @@ class LedgerReader:
             logger.warning(message, *data)
 
 
-def read_holder(path: Path) -> Holder | None:
+def read_holder(path: Path | str) -> Holder | None:
     """Read who holds the lease, without reading the record. Raises: OSError."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
@@ -136,7 +136,7 @@ def _is_newest(data: bytes, version: int, slot: bytes) -> bool:
 class LedgerFile:
     """The ledger of a leased upload, open for writing. Its methods block unless they say so."""
 
-    def __init__(self, path: Path, store_id: str, holder: Holder) -> None:
+    def __init__(self, path: str, store_id: str, holder: Holder) -> None:
         """Stand for the ledger at `path`, which may not be there yet."""
         self.path = path
         self._store_id = store_id
@@ -196,7 +196,7 @@ class LedgerFile:
             if sync:
                 os.fdatasync(self.descriptor)
                 if not self._is_named:
-                    sync_directory(self.path.parent)
+                    sync_directory(os.path.dirname(self.path))  # noqa: PTH120 - it is text
                     self._is_named = True
         except OSError:
             # Nobody may be told of a record that is not on the disk although that was asked for.
@@ -212,7 +212,7 @@ class LedgerFile:
         self.descriptor = descriptor
         self._is_named = False
         if sync:
-            sync_directory(self.path.parent)
+            sync_directory(os.path.dirname(self.path))  # noqa: PTH120 - it is text
             self._is_named = True
         self._fixed = fixed_part(upload, self._store_id)
         self._versions = [None, None]

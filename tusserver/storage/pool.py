@@ -137,7 +137,7 @@ class FilePool:
             else:
                 more = 1 + waiting // TOGETHER
                 self._returned_at = now
-            more = max(0, min(more, self._threads))
+            more = max(0, min(more, self._threads - self._workers))
             self._workers += more
         for _ in range(more):
             self._executor.submit(self._work, loop)

@@ -5,8 +5,9 @@ from __future__ import annotations
 _LABELS = {"tus-node-server": "@tus/server", "nginx": "nginx (PUT)"}
 _WORDS = {
     "redis": "Redis",
-    "portable": "portable ingest",
-    "auto": "quickest ingest",
+    "auto": "ingest auto",
+    "socket": "ingest socket",
+    "portable": "ingest portable",
 }
 
 

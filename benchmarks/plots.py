@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.naming import label
-from benchmarks.sample import spread
+from benchmarks.sample import Spread, spread
 from benchmarks.tables import number
 
 if TYPE_CHECKING:
@@ -43,18 +43,20 @@ def plot(result: Result, metric: str, folder: Path, name: str) -> None:
         axes.barh(
             [label(server) for server in servers],
             [one.median for one in spreads],
-            xerr=[
-                [one.median - one.least for one in spreads],
-                [one.most - one.median for one in spreads],
-            ],
+            xerr=None if result.rounds == 1 else _reach(spreads),
             color=[OURS if server.startswith("tusserver") else THEIRS for server in servers],
             error_kw={"ecolor": INK, "elinewidth": 1, "capsize": 2},
         )
-        longest = max(0.0, *(one.most for one in spreads))
+        longest = max([0.0, *(one.most for one in spreads)])
         for row, one in enumerate(spreads):
             axes.text(one.most + longest / 60, row, number(one.median), va="center", color=INK)
         axes.set_xlim(0, longest * ROOM or 1)
         axes.invert_yaxis()
         axes.spines[["top", "right"]].set_visible(False)
-        axes.set_title(f"{result.title}: {metric}, {unit} ({better} is better)", fontsize=9)
+        axes.set_title(f"{result.workload}: {metric}, {unit} ({better} is better)", fontsize=9)
         figure.savefig(folder / name, format="svg", metadata={"Date": None, "Creator": None})
+
+
+def _reach(spreads: list[Spread]) -> list[list[float]]:
+    below = [one.median - one.least for one in spreads]
+    return [below, [one.most - one.median for one in spreads]]

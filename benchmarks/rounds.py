@@ -107,6 +107,7 @@ async def _with_lasting_servers(
                 await _once(workload, conditions, server, outcome)
     finally:
         for server in running:
+            _tell_warnings(server)
             server.stop()
 
 
@@ -122,6 +123,7 @@ async def _with_new_servers(
             try:
                 await _once(workload, conditions, server, outcome)
             finally:
+                _tell_warnings(server)
                 server.stop()
 
 
@@ -160,6 +162,13 @@ async def _once(
     outcome.add(server.name, sample)
     figures = ", ".join(f"{name} {one.value:.4g} {one.unit}" for name, one in sample.items())
     print(f"  {server.name}: {figures}", flush=True)
+
+
+def _tell_warnings(server: Running) -> None:
+    """Print what a server has warned of: it may have run otherwise than it was meant to."""
+    for line in server.log.read_text(errors="replace").splitlines():
+        if " WARNING " in line:
+            print(f"  {server.name} warned: {line}", flush=True)
 
 
 def _blame(server: Running, outcome: Outcome, why: Exception) -> None:

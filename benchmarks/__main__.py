@@ -100,7 +100,12 @@ def keep(outcome: Outcome, conditions: Conditions) -> Result:
 
 
 def report(docs: Path, plotted: dict[str, Result]) -> None:
-    """Write the page, and the plots of these workloads."""
+    """Write the page, and the plots of these workloads; plots of what is gone go."""
+    kept = load(docs / FOLDER).values()
+    known = {plot_name(one, metric) for one in kept for metric in headlines(one)}
+    for path in (docs / FOLDER).glob("*.svg"):
+        if path.name not in known:
+            path.unlink()
     try:
         for result in plotted.values():
             for metric in headlines(result):

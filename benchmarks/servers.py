@@ -380,10 +380,10 @@ def version(name: str, paths: Paths) -> str:
     """Give the version of a server, as it tells it itself."""
     kind = name.partition(":")[0]
     commands = {
-        "tusserver": ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--tags"],
+        "tusserver": ["git", "-C", str(ROOT), "describe", "--always", "--tags"],
         "tus-node-server": ["cat", str(BENCH / "node" / "node_modules/@tus/server/package.json")],
         "tuspyserver": [str(BENCH / "python/bin/pip"), "show", "tuspyserver"],
-        "nginx": ["/usr/sbin/nginx", "-v"],
+        "nginx": [shutil.which("nginx") or "/usr/sbin/nginx", "-v"],
         "tusd": [str(paths.tusd), "-version"],
         "redis": ["redis-server", "--version"],
     }
@@ -397,6 +397,13 @@ def version(name: str, paths: Paths) -> str:
         return "unknown"
     said = done.stdout + done.stderr
     if kind == "tusserver":
-        return said.strip()
+        return said.strip() + (" with changes" if _is_changed() else "")
     found = re.search(r'(?:"version": "|Version: v?|nginx/|v=)([0-9][0-9A-Za-z.+-]*)', said)
     return found[1] if found else "unknown"
+
+
+def _is_changed() -> bool:
+    """Tell whether the package is other than what is committed; what is measured is kept beside."""
+    command = ["git", "-C", str(ROOT), "status", "--porcelain", "--", "tusserver"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    return bool(done.stdout)

@@ -28,7 +28,7 @@ async def _sixteen(server: Running, scale: Scale) -> Sample:
 
 
 async def _eight_mib(server: Running, scale: Scale) -> Sample:
-    return await send_large(server, size=scale.size(512 * MIB), piece=8 * MIB)
+    return await send_large(server, size=scale.size(256 * MIB), piece=8 * MIB)
 
 
 async def _one_mib(server: Running, scale: Scale) -> Sample:
@@ -43,6 +43,6 @@ WORKLOADS = [
     Workload(
         "parallel-16", "16 uploads of 64 MiB at the same time", _sixteen, SERVERS, needs="bytes"
     ),
-    Workload("pieces-8", "an upload of 512 MiB in PATCHes of 8 MiB", _eight_mib, ALL_LEVELS),
+    Workload("pieces-8", "an upload of 256 MiB in PATCHes of 8 MiB", _eight_mib, ALL_LEVELS),
     Workload("pieces-1", "an upload of 256 MiB in PATCHes of 1 MiB", _one_mib),
 ]

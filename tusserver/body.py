@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import importlib
 from enum import Enum
-from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -71,7 +71,6 @@ class Sink(Protocol):
         """
 
 
-@runtime_checkable
 class Pourable(Protocol):
     """A body that can hand its bytes on in the moment in which they arrive."""
 

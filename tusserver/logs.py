@@ -41,6 +41,7 @@ LAST_WORDS = 2.0
 
 _IN_MESSAGE = frozenset({"method", "path", "status"})
 """Fields of a request that its message has told already."""
+_NUMBERS = frozenset({int, float})
 _BARE = re.compile(r'[^ "=]+')
 
 
@@ -181,7 +182,7 @@ def text_line(
     line = f"{rfc3339(created)} {level} {name} {mark}{message}"
     for field, value in fields.items():
         if field not in _IN_MESSAGE:
-            line += f" {field}={_value(value)}"
+            line += f" {field}={value if type(value) in _NUMBERS else _value(value)}"
     return _plain(line)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -212,3 +213,16 @@ def test_after_a_failed_sync_only_what_was_synced_is_known(upload):
     after = rules.after_fault(upload)
     assert after.offset == after.synced == upload.synced
     assert after.version == upload.version + 1
+
+
+@given(open_uploads(), st.text(max_size=5))
+def test_a_changed_record_is_what_dataclasses_make_of_it(upload, owner):
+    changes = {"owner": owner, "length": 4000, "expires_at": LATER}
+    assert upload.changed(**changes) == replace(upload, **changes)
+    assert upload.changed() == upload
+    assert upload.next(owner=owner) == replace(upload, owner=owner, version=upload.version + 1)
+
+
+def test_a_changed_record_holds_the_invariant():
+    with pytest.raises(ValueError, match="beyond"):
+        an_upload().changed(offset=101)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -210,7 +209,7 @@ class Checkpoints:
         if parts.strict:
             await self._sync_data()
             # One commit, one version: the offset and what is synced move together.
-            upload = replace(upload, synced=upload.offset)
+            upload = upload.changed(synced=upload.offset)
         await parts.records.commit(self._lease, upload, sync=parts.strict)
         self.record, self.digest = upload, hashed
         self._committed_at = self._loop.time()

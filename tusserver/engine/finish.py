@@ -7,7 +7,6 @@ the finish event pending (synced), the state, the answer; then the event, at lea
 from __future__ import annotations
 
 import secrets
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tusserver.engine.digest import Digests
@@ -76,7 +75,7 @@ class Finisher:
 
     def _finished(self, checkpoints: Checkpoints, length: int, digest: str) -> Upload:
         finished = self.finished(checkpoints.record, length, limits=checkpoints.limits)
-        return replace(finished, digest=digest)
+        return finished if digest == finished.digest else finished.changed(digest=digest)
 
     def finished(self, upload: Upload, length: int, *, limits: Limits | None = None) -> Upload:
         """Give the record that the finish will commit; `limits` hold instead of the engine's."""

@@ -179,7 +179,7 @@ def in_epoch(upload: Upload, epoch: str) -> Upload:
     """
     if upload.epoch == epoch or upload.status is not Status.OPEN:
         return upload
-    return replace(upload, offset=upload.synced)
+    return upload.changed(offset=upload.synced)
 
 
 def newer(left: Upload | None, right: Upload | None) -> Upload | None:

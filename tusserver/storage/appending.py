@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from tusserver.body import BodyEnd, Pourable
+from tusserver.body import BodyEnd
 from tusserver.errors import LengthExceeded, TusError
 from tusserver.storage.space import AHEAD
 from tusserver.storage.trouble import translate
 
 if TYPE_CHECKING:
-    from tusserver.body import Body, Tap
+    from tusserver.body import Body, Pourable, Tap
     from tusserver.ports import Progress
     from tusserver.storage.leases import FileLease
     from tusserver.storage.pool import FilePool, TimedWriter
@@ -138,7 +138,8 @@ class Appender:
         self, body: Body, sink: FileSink, tap: Tap | None, progress: Progress
     ) -> None:
         """Store the body as it arrives where that goes, piece by piece elsewhere."""
-        pourable = body if isinstance(body, Pourable) else None
+        # What isinstance asks too, in twenty times as many steps.
+        pourable = cast("Pourable", body) if hasattr(body, "pour") else None
         since_turn = 0
         while True:
             if pourable is not None and self._writer.is_quick:

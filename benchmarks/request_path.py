@@ -6,8 +6,9 @@ Runs the program's own server in this process, with its default settings but for
 directory (metrics, access log, limits: everything that a request costs), on a real store in a
 temporary directory. A forked client, whose work is not counted, sends OPTIONS, POST, PATCH of
 4 KiB and HEAD over real connections. What is told is the CPU time of the whole server process, its
-threads included, divided by the requests: least, median and largest of the rounds. An upload is
-one POST, one PATCH and one HEAD.
+threads included, divided by the requests: least, median and largest of the rounds, and how much
+of it the kernel took (syncs, and new files, which ext4 makes dear after many were deleted). An
+upload is one POST, one PATCH and one HEAD.
 
 --profile tells instead where the thread of the event loop spends its time, by function, sorted by
 its own time (--only: in the requests of one verb). Calls of Python cost more while they are
@@ -23,12 +24,14 @@ import asyncio
 import cProfile
 import os
 import pstats
+import resource
 import shutil
 import socket
 import statistics
 import sys
 import tempfile
 import time
+from collections import Counter
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -79,8 +82,9 @@ async def serving(settings: Settings) -> AsyncIterator[tuple[str, int]]:
 class Client:
     """Keeps connections, and sends one request at a time on each; blocks."""
 
-    def __init__(self, place: tuple[str, int], connections: int) -> None:
-        """Connect."""
+    def __init__(self, place: tuple[str, int], connections: int, body: bytes = BODY) -> None:
+        """Connect; uploads are of this `body`."""
+        self._body = body
         self._host = f"{place[0]}:{place[1]}"
         self._sockets = [socket.create_connection(place) for _ in range(connections)]
         for one in self._sockets:
@@ -105,14 +109,14 @@ class Client:
             "Tus-Resumable": "1.0.0",
         }
         if verb == "POST":
-            fields |= {"Upload-Length": str(len(BODY)), "Upload-Metadata": METADATA}
+            fields |= {"Upload-Length": str(len(self._body)), "Upload-Metadata": METADATA}
             fields |= {"Content-Length": "0"}
         if verb == "PATCH":
             fields |= {"Upload-Offset": "0", "Content-Type": "application/offset+octet-stream"}
-            fields |= {"Content-Length": str(len(BODY))}
+            fields |= {"Content-Length": str(len(self._body))}
         lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
         head = f"{verb} {path} HTTP/1.1\r\n{lines}\r\n".encode()
-        return head + BODY if verb == "PATCH" else head
+        return head + self._body if verb == "PATCH" else head
 
     def close(self) -> None:
         """Disconnect."""
@@ -132,7 +136,9 @@ def _location(connection: socket.socket, status: bytes) -> str:
     return rest.partition(b"\r\n")[0].decode() if found else ""
 
 
-def fork_client(base_path: str, *, connections: int, count: int) -> socket.socket:
+def fork_client(
+    base_path: str, *, connections: int, count: int, body: bytes = BODY
+) -> socket.socket:
     """Fork a client that sends `count` requests when it is told; give what a `Course` needs.
 
     Call before there is any thread or event loop.
@@ -140,17 +146,19 @@ def fork_client(base_path: str, *, connections: int, count: int) -> socket.socke
     ours, theirs = socket.socketpair()
     if not os.fork():
         ours.close()
-        _obey(theirs, base_path, connections, count)
+        _obey(theirs, base_path, connections, count, body)
         os._exit(0)
     theirs.close()
     return ours
 
 
-def _obey(control: socket.socket, base_path: str, connections: int, count: int) -> None:
+def _obey(
+    control: socket.socket, base_path: str, connections: int, count: int, body: bytes
+) -> None:
     """Be the client: do what single lines say until nobody says anything."""
     words = control.makefile("rw")
     host, port = words.readline().split()
-    client = Client((host, int(port)), connections)
+    client = Client((host, int(port)), connections, body)
     paths: list[str] = []
     for line in words:
         verb = line.strip()
@@ -175,6 +183,8 @@ class Course:
         self._control = control
         self._count = count
         self.profile: cProfile.Profile | None = None
+        self.kernel: Counter[str] = Counter()
+        """Microseconds that each verb's requests have spent in the kernel, all together."""
         self.watched: tuple[str, ...] = VERBS
         """The verbs whose requests are profiled, if there is a profile."""
 
@@ -186,11 +196,12 @@ class Course:
         """Have one verb sent; give microseconds of CPU a request."""
         if self.profile is not None and verb in self.watched:
             self.profile.enable()
-        before = time.process_time()
+        before, kernel = time.process_time(), _in_kernel()
         await self.tell(verb)
         if not await asyncio.get_running_loop().sock_recv(self._control, 16):
             raise RuntimeError("the client has failed")
         took = time.process_time() - before
+        self.kernel[verb] += round((_in_kernel() - kernel) * 1e6)
         if self.profile is not None:
             self.profile.disable()
         return took / self._count * 1e6
@@ -201,6 +212,10 @@ class Course:
         return took | {"upload": sum(took[verb] for verb in UPLOAD)}
 
 
+def _in_kernel() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_stime
+
+
 async def measure(settings: Settings, course: Course, arguments: argparse.Namespace) -> None:
     """Serve, measure, print."""
     async with serving(settings) as (host, port):
@@ -209,15 +224,19 @@ async def measure(settings: Settings, course: Course, arguments: argparse.Namesp
         if arguments.profile:
             course.profile = cProfile.Profile()
             course.watched = VERBS if arguments.only is None else (arguments.only,)
+        course.kernel.clear()
         rounds = [await course.round() for _ in range(arguments.rounds)]
     if course.profile is not None:
         of = " and a ".join(course.watched)
         print_profile(course.profile, f"microseconds of a {of}", arguments.rounds * arguments.count)
         return
-    print(f"{'CPU us a':10} {'least':>8} {'median':>8} {'largest':>8}")
+    print(f"{'CPU us a':10} {'least':>8} {'median':>8} {'largest':>8}   in the kernel, mean")
+    course.kernel["upload"] = sum(course.kernel[verb] for verb in UPLOAD)
     for name in (*VERBS, "upload"):
         took = sorted(one[name] for one in rounds)
-        print(f"{name:10} {took[0]:8.0f} {statistics.median(took):8.0f} {took[-1]:8.0f}")
+        kernel = course.kernel[name] / arguments.rounds / arguments.count
+        figures = f"{took[0]:8.0f} {statistics.median(took):8.0f} {took[-1]:8.0f}"
+        print(f"{name:10} {figures} {kernel:8.0f}")
 
 
 def print_profile(profile: cProfile.Profile, title: str, count: int) -> None:

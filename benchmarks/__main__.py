@@ -40,7 +40,7 @@ FILES = 65_536
 
 def main(words: list[str] | None = None) -> int:
     """Read the arguments and do what they say."""
-    arguments = _arguments(words)
+    arguments = own_parser().parse_args(words)
     found = workloads.find()
     if arguments.list:
         for one in found.values():
@@ -115,7 +115,8 @@ def report(docs: Path, plotted: dict[str, Result]) -> None:
     write_page(docs)
 
 
-def _arguments(words: list[str] | None) -> argparse.Namespace:
+def own_parser() -> argparse.ArgumentParser:
+    """Make the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description=__doc__,
@@ -141,7 +142,7 @@ def _arguments(words: list[str] | None) -> argparse.Namespace:
         default=Path(tempfile.gettempdir()),
         help="where servers write: on the disk that is to be measured",
     )
-    return parser.parse_args(words)
+    return parser
 
 
 def _names(text: str) -> list[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from benchmarks.__main__ import own_parser as benchmarks_parser
 from tests.support.docs import ROOT, SETTINGS, error_types, render_settings, table_rows
 from tusserver.cli import COMMANDS
 from tusserver.commands.command import ClientCommand
@@ -84,7 +85,9 @@ def test_every_flag_and_variable_that_is_mentioned_exists(page):
         "--profile",
         "--json",
         "--html",
+        "--group",
     }
+    known |= set(benchmarks_parser()._option_string_actions)
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", text)) <= known
     assert set(re.findall(r"\bTUSSERVER_[A-Z_]+", text)) <= set(known_variables())
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.proxies import make_certificate
-from tests.web.sites import SOCKET, drain, site, sized, until
+from tests.web.sites import SOCKET, drain, head, site, sized, until
 from tusserver.body import ALGORITHMS, BodyEnd, Tap
 from tusserver.web.socketbody import SocketBody, pick_body
 
@@ -118,3 +118,20 @@ async def test_a_server_that_stops_ends_also_what_begins_later():
         assert body.end is BodyEnd.SHUTDOWN
         it.may_answer.set()
         await stopping
+
+
+async def test_a_connection_that_is_full_of_requests_reads_no_more():
+    length = 600_000
+    async with site(SOCKET) as it:
+        client = await it.connect()
+        many = head(method="HEAD") * 200
+        await client.send(sized(length) + DATA[:length] + many)
+        body = await it.body()
+        transport = it.requests[0].transport
+        assert transport is not None
+        await until(lambda: not transport.is_reading())
+        first = await body.read()
+        assert not transport.is_reading()
+        assert first + await drain(body) == DATA[:length]
+        it.may_answer.set()
+        assert (await client.answer())[2] == "complete"

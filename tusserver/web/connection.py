@@ -147,7 +147,7 @@ class TusConnection(web.RequestHandler):
         return can_read and 0 < left == self._framing.body_left
 
     def give(self, taker: Taker, left: int) -> Receiving:
-        """Let somebody have the rest of the body, which the transport has stopped for."""
+        """Let somebody have the rest of the body; the transport stops until they want it."""
         self._receiving = Receiving(self, taker, left)
         return self._receiving
 

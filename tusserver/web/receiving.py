@@ -141,16 +141,14 @@ class Receiving(asyncio.BufferedProtocol):
         self._connection.resume_writing()
 
 
-def arrived_before(content: StreamReader, transport: asyncio.Transport) -> bytes:
-    """Stop a transport, and take all that a parser has received of a body.
+def arrived_before(content: StreamReader) -> bytes:
+    """Take all that a parser has received of a body.
 
-    Reading lets the parser go on with what it holds back: so until there is nothing, and only
-    then the transport is stopped. Raises: what is set on the stream.
+    Reading lets the parser go on with what it holds back: so until there is nothing. The
+    transport is left as aiohttp wants it; nothing more arrives before the caller waits.
+    Raises: what is set on the stream.
     """
     pieces = []
-    while piece := content.read_nowait():
-        pieces.append(piece)
-    transport.pause_reading()
     while piece := content.read_nowait():
         pieces.append(piece)
     return b"".join(pieces)

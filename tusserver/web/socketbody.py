@@ -177,10 +177,9 @@ class SocketBody:
         if self._stream.end is not None or content.is_eof():
             return
         self._last_byte_at = self._stream.last_byte_at
-        arrived = arrived_before(content, transport)
+        arrived = arrived_before(content)
         left = self._length - len(arrived)
         if not self._connection.can_give(left):
-            transport.resume_reading()
             self._stream.push(arrived)
             return
         self._rest += arrived

@@ -173,9 +173,13 @@ def _tell_warnings(server: Running) -> None:
 
 def _blame(server: Running, outcome: Outcome, why: Exception) -> None:
     """Leave a server out that cannot do a workload, with all its rounds, and tell why."""
+    outcome.rounds.pop(server.name, None)
+    if isinstance(why, Unavailable):
+        outcome.missing[server.name] = str(why)
+        print(f"  {server.name}: left out: {why}", flush=True)
+        return
     traceback.print_exception(why)
     print(server.log.read_text(errors="replace")[-2000:], file=sys.stderr, flush=True)
-    outcome.rounds.pop(server.name, None)
     outcome.missing[server.name] = f"failed: {why}"
 
 

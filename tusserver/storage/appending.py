@@ -150,6 +150,7 @@ class Appender:
                 return
             await self._take(data, sink, tap, progress)
             since_turn += len(data)
+            data = b""  # Not kept while the next bytes are waited for.
             if since_turn >= TURN_BYTES:
                 since_turn = 0
                 await asyncio.sleep(0)

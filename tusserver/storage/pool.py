@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import time
@@ -245,6 +246,8 @@ class TimedWriter:
         while done < len(data):
             count = os.pwrite(descriptor, data[done : done + INLINE_LIMIT], offset + done)
             end = self._clock()
+            if not count:
+                raise OSError(errno.EIO, "the kernel wrote nothing")
             done += count
             if self._judge(count, end - start):
                 break

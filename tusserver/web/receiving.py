@@ -85,6 +85,7 @@ class Receiving(asyncio.BufferedProtocol):
         """Let no bytes come for now."""
         if not self._is_paused and not self._is_over:
             self._is_paused = True
+            self._turns.leave(self)
             if not self._transport.is_closing():
                 self._transport.pause_reading()
 

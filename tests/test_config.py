@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tusserver.config import Settings, flag_of, flag_parser, load_settings, variable_of
 from tusserver.errors import ConfigError
+from tusserver.options import Ingest
 from tusserver.upload import MAX_INTEGER, Durability, Limits
 from tusserver.values import format_size, format_time, hide_password, parse_size, parse_time
 
@@ -100,6 +101,7 @@ GOOD = {
     "upload_dir": ("/srv/up", Path("/srv/up")),
     "state": ("redis://localhost:6379/1", "redis://localhost:6379/1"),
     "durability": ("strict", Durability.STRICT),
+    "ingest": ("portable", Ingest.PORTABLE),
     "reserve": ("0", 0),
     "max_size": ("10GiB", 10 * 2**30),
     "expire_after": ("24h", 86_400.0),
@@ -215,6 +217,7 @@ def test_an_unknown_variable_is_logged_with_the_nearest_known_one(caplog):
         (["--tls-key=x"], "--tls-key=: needs tls-certificate too"),
         (["--host=a b"], "--host=a b: not an address"),
         (["--body-timeout=0"], "--body-timeout=0: must be longer than 0"),
+        (["--ingest=fast"], "--ingest=fast: input should be 'auto', 'socket' or 'portable'"),
         (["--durability=max"], "--durability=max: input should be 'process', 'normal' or"),
         (["--digest=crc32"], "--digest=crc32: input should be 'sha-256' or 'sha-512'"),
         (["--digest-metadata=sh\u00e4"], "--digest-metadata=sh\u00e4: not a key of metadata"),

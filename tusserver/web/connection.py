@@ -106,6 +106,8 @@ class TusConnection(web.RequestHandler):
         self._taken = self._unwanted = 0
         self._answered = self.is_fresh = False
         self._head_timer.end()
+        if self._framing.body_left <= self.turns.small:
+            self.turns.note_small(self._loop.time())
         followed = self._framing.next()
         self.trailers = None if followed is None else followed.trailers
         self._check_parser()

@@ -106,7 +106,8 @@ class Receiving(asyncio.BufferedProtocol):
     def get_buffer(self, sizehint: int) -> memoryview:
         """Give memory for the next bytes: none of them belongs to another message."""
         del sizehint
-        return self._turns.room(min(self._left, self._taker.turn))
+        most = min(self._left, self._taker.turn)
+        return self._turns.room(most, asyncio.get_running_loop().time())
 
     def buffer_updated(self, nbytes: int) -> None:
         """Hand on what has arrived."""

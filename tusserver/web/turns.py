@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-TURN = 1_048_576
-"""Bytes that one turn of the loop moves from sockets to files, about."""
 SMALL = 65_536
 """Bytes of a body that are not worth taking the socket for."""
+TURN = 1_048_576
+"""Bytes that one turn of the loop moves from sockets to files, about, when others wait for it."""
+QUIET_TURN = 4_194_304
+"""The same while there are large bodies only."""
 SHARE = 131_072
 """The least that one body is given of a turn: less costs more than it helps others."""
+QUIET_AFTER = 0.1
+"""Seconds since the last small request after which nobody is taken to wait."""
 
 
 class Turns:
@@ -21,13 +25,21 @@ class Turns:
         self.small = small
         self._buffer = memoryview(b"")
         self._eager: set[object] = set()
+        self._small_at = float("-inf")
 
-    def room(self, most: int) -> memoryview:
+    def room(self, most: int, now: float) -> memoryview:
         """Give the memory for the next bytes of one body: at most so many."""
         if not self._buffer:
             self._buffer = memoryview(bytearray(TURN))
-        share = TURN // len(self._eager) if len(self._eager) > 1 else TURN
-        return self._buffer[: min(most, max(share, SHARE))]
+        share = TURN
+        if len(self._eager) > 1:
+            turn = QUIET_TURN if now - self._small_at > QUIET_AFTER else TURN
+            share = max(turn // len(self._eager), SHARE)
+        return self._buffer[: min(most, share, TURN)]
+
+    def note_small(self, now: float) -> None:
+        """Note that a small request has come: it is not to wait long for its next turn."""
+        self._small_at = now
 
     def note(self, body: object, count: int) -> memoryview:
         """Give the bytes that have arrived for a body; note whether it is a fast one."""

@@ -1,0 +1,44 @@
+"""How much of a turn of the loop each body is given."""
+
+from __future__ import annotations
+
+from tusserver.web.turns import QUIET_AFTER, QUIET_TURN, SHARE, TURN, Turns
+
+
+def test_one_fast_body_gets_a_whole_turn():
+    turns = Turns()
+    turns.note(one := object(), len(turns.room(2**30, 0.0)))
+    assert len(turns.room(2**30, 0.0)) == TURN
+    assert len(turns.room(10, 0.0)) == 10
+    turns.leave(one)
+
+
+def test_several_share_a_turn_while_small_requests_come():
+    turns = Turns()
+    for body in [object() for _ in range(4)]:
+        turns.room(2**30, 0.0)
+        turns.note(body, TURN)
+    assert len(turns.room(2**30, 0.0)) == min(QUIET_TURN // 4, TURN)
+    turns.note_small(5.0)
+    assert len(turns.room(2**30, 5.0)) == TURN // 4
+    assert len(turns.room(2**30, 5.0 + 2 * QUIET_AFTER)) == min(QUIET_TURN // 4, TURN)
+
+
+def test_nobody_gets_less_than_is_worth_a_turn():
+    turns = Turns()
+    turns.note_small(0.0)
+    bodies = [object() for _ in range(100)]
+    for body in bodies:
+        turns.note(body, TURN)
+    assert len(turns.room(2**30, 0.0)) == SHARE
+
+
+def test_slow_and_ended_bodies_take_nothing_from_the_fast():
+    turns = Turns()
+    turns.note_small(0.0)
+    fast, slow, ended = object(), object(), object()
+    for body in (fast, slow, ended):
+        turns.note(body, TURN)
+    turns.note(slow, 1000)
+    turns.leave(ended)
+    assert len(turns.room(2**30, 0.0)) == TURN

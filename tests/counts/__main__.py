@@ -24,6 +24,8 @@ from tusserver.logs import start_logging
 
 VERBS = ("OPTIONS", "POST", "PATCH", "HEAD", "DELETE")
 ROUNDS = 8
+CHORES = 0.05
+"""Seconds, not counted, in which what is still to do for the request before is done."""
 UNCOUNTED = 3
 """Rounds that come before: what is imported, made or kept once does not count."""
 SERVERS = 2
@@ -46,6 +48,7 @@ async def instructions(settings: Settings, course: Course) -> dict[str, list[Ins
         await course.tell(f"{host} {port}")
         for number in range(UNCOUNTED + ROUNDS):
             for verb in VERBS:
+                await asyncio.sleep(CHORES)
                 count = Instructions()
                 with count.counted():
                     await course.run(verb)

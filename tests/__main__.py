@@ -1,5 +1,8 @@
 """The test command: `python3 -m tests [arguments of pytest]`.
 
+`python3 -m tests --long` runs the long form of the fault tests, for hours, and writes its figures
+into docs/durability.md; `--long --share 0.1` a tenth of it, and writes nothing.
+
 Brings what the tests need and runs them, from a fresh clone, with nothing but Python 3.11 or
 newer and its venv module. Python packages go into .venv, Node's into .test/node, Java's into
 .test/java; redis-server and curl come from the system's packages where this user may install them,
@@ -55,6 +58,8 @@ def main(arguments: list[str]) -> int:
         _say(sentence)
     if lacking and _in_ci():
         return _give_up("In CI nothing may be missing.")
+    if "--long" in arguments and not any(word.startswith("tests") for word in arguments):
+        arguments = [*arguments, "tests/faults"]
     command = [str(PYTHON), "-m", "pytest", *(arguments or _all_at_once())]
     return subprocess.call(command, cwd=ROOT)
 

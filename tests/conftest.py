@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.longform import LongForm, add_options
 from tests.support.redis_fixture import redis_server, start_redis
 from tests.support.server import MOUNTED, PROGRAM, TusServer
 from tests.support.watching import WATCHED, watch
@@ -32,11 +33,17 @@ chance: what goes wrong there once in a thousand runs is a finding.
 """
 
 
-def pytest_configure() -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare the options of the long form."""
+    add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
     """Take the signals that programs are ended by back from whoever ignored them for us.
 
     `nohup`, and shells that start something in the background, do; programs inherit it.
     """
+    config.pluginmanager.register(LongForm(config), "longform")
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from benchmarks.__main__ import own_parser as benchmarks_parser
+from tests.support import longform
 from tests.support.docs import ROOT, SETTINGS, error_types, render_settings, table_rows
 from tusserver.cli import COMMANDS
 from tusserver.commands.command import ClientCommand
@@ -69,7 +70,7 @@ def test_every_flag_and_variable_that_is_mentioned_exists(page):
     text = page.read_text(encoding="utf-8")
     if page.name == "conformance.md":  # its command lines are those of other servers
         text = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
-    known = {"--help", "--version", "--write"}
+    known = {"--help", "--version", "--write", "--long", "--share", "--seed"}
     for command in COMMANDS.values():
         parser = own_parser() if isinstance(command, ClientCommand) else flag_parser()
         command.declare(parser)
@@ -90,6 +91,23 @@ def test_every_flag_and_variable_that_is_mentioned_exists(page):
     known |= set(benchmarks_parser()._option_string_actions)
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", text)) <= known
     assert set(re.findall(r"\bTUSSERVER_[A-Z_]+", text)) <= set(known_variables())
+
+
+def test_the_figures_of_the_fault_tests_are_those_of_their_long_form():
+    page = longform.PAGE.read_text(encoding="utf-8")
+    assert longform.render(page, longform.load()) == page
+
+
+def test_every_row_of_the_durability_contract_names_its_test():
+    assert list(longform.unnamed(longform.PAGE.read_text(encoding="utf-8"))) == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_test_that_is_named_exists(page):
+    named = re.findall(r"`(?:tests/)?(\w+/test_\w+\.py)::(test_\w+)", page.read_text("utf-8"))
+    for file, test in named:
+        tree = ast.parse((ROOT / "tests" / file).read_text(encoding="utf-8"))
+        assert test in {node.name for node in ast.walk(tree) if hasattr(node, "name")}, file
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

@@ -185,7 +185,7 @@ def _start_ours(name: str, directory: Path, words: list[str]) -> Running:
     uploads, port = directory / "uploads", free_port()
     command = [sys.executable, "-m", "tusserver", f"--port={port}", f"--upload-dir={uploads}"]
     # More than may be open by default where nobody proves who he is; they are counted all the same.
-    command += ["--max-open=100000", *flags(words)]
+    command += ["--max-open=10000000", *flags(words)]
     beside: list[subprocess.Popen[bytes]] = []
     if "redis" in words:
         redis, url = start_redis(directory)

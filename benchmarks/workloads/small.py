@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 CONNECTIONS = 32
 SIZE = 4096
 SECONDS = 2.5
+TWO = "tusserver:process:2"
+"""Two worker processes: tusd and rustus use every processor by default."""
 REDIS = ("tusserver:process:redis", "tusserver:normal:redis")
 
 
@@ -51,6 +53,6 @@ WORKLOADS = [
         "small",
         "uploads of 4 KiB (POST, PATCH and HEAD) on 32 connections",
         run,
-        (*LEVELS, *REDIS, *TUS_PEERS),
+        (*LEVELS, *REDIS, TWO, *TUS_PEERS),
     ),
 ]

@@ -32,7 +32,7 @@ def claim(length, *, owner="ann", upload_id=None, creating=True, written=0, most
     )
 
 
-def row(of, *, length, offset=0, is_open=True, version=1, gone=False):
+def row(of, *, length, offset=0, is_open=True, version=1, gone=False, is_new=False):
     return Row(
         upload_id=of.upload_id,
         owner=of.owner,
@@ -41,6 +41,7 @@ def row(of, *, length, offset=0, is_open=True, version=1, gone=False):
         is_open=is_open,
         version=version,
         gone=gone,
+        is_new=is_new,
     )
 
 

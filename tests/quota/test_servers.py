@@ -72,6 +72,22 @@ def test_three_processes_give_exactly_what_there_is(make_server, state_url, uplo
         assert min(waits) > 0
 
 
+def test_three_processes_that_hold_places_ahead_give_exactly_what_there_is(
+    make_server, state_url, upload_dir
+):
+    _, sites = start_all(make_server, state_url, upload_dir, "--max-open", "400")
+
+    def create_some(number):
+        tus = sites[number % 3]
+        with tus.wire() as wire:
+            return [tus.post(creation(5), wire=wire) for _ in range(45)]
+
+    with ThreadPoolExecutor(12) as pool:
+        answers = [answer for some in pool.map(create_some, range(12)) for answer in some]
+    assert len(made(answers)) == 400
+    assert {one.code for one in answers if one.status != 201} == {"too_many_uploads"}
+
+
 def test_what_is_finished_or_removed_makes_room_for_the_next(make_server, state_url, upload_dir):
     _, sites = start_all(make_server, state_url, upload_dir, "--max-open", "4", count=2)
     here, there = sites

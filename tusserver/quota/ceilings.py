@@ -68,6 +68,13 @@ class Ceilings:
         return any(limit is not None for one in self.both for limit in one.of_uploads)
 
     @property
+    def number(self) -> int | None:
+        """Give how many uploads may be unfinished, if nothing else of uploads is limited."""
+        stored, unwritten, most, creations = self.all.of_uploads
+        others = (*self.owner.of_uploads, stored, unwritten, creations)
+        return None if any(one is not None for one in others) else most
+
+    @property
     def appends(self) -> bool:
         """Tell whether running appends are limited."""
         return any(one.appends is not None for one in self.both)

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 ALL = "*"
 """The scope of all uploads together."""
+ROOM = 200
+"""Uploads that nobody makes in the moment in which the others' news wait."""
+NEW_SECONDS = 10.0
+"""How long an upload may have been made in a held place without its process having told."""
 
 
 def scopes_of(owner: str) -> tuple[str, str]:
@@ -59,6 +63,8 @@ class Refusal:
     """The owner's own limit; else the one of all together."""
     wait: float | None = None
     """Seconds after which it will fit; None: nobody knows."""
+    is_held: bool = False
+    """Another process holds places that it will give back in a moment (`Counter.hold`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +94,8 @@ class Row:
     version: int
     gone: bool = False
     """It no longer counts."""
+    is_new: bool = False
+    """It was made moments ago: whoever made it in a place that it holds may not have told yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +127,15 @@ class Comparison:
     dropped: int
 
 
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """The places that a process holds."""
+
+    places: int = 0
+    is_ample: bool = False
+    """Whether there was room for them and `ROOM` more; if not they are to be given back."""
+
+
 class Counter(Protocol):
     """Counts for all processes of a store.
 
@@ -127,6 +144,10 @@ class Counter(Protocol):
 
     beats: bool
     """Whether running appends have to be told of again and again (`beat`)."""
+    holds: bool
+    """Whether processes can hold places for uploads that they have not made yet (`hold`)."""
+    lapse: float
+    """Seconds after which those of a process that is not heard of may be given to others."""
 
     @property
     def patience(self) -> float:
@@ -149,6 +170,19 @@ class Counter(Protocol):
 
     async def settle(self, dues: Dues) -> None:
         """Count what is due. A row that is not there, or newer, is left alone."""
+
+    async def hold(self, dues: Dues, made: Mapping[UploadId, Row], places: int) -> Holding:
+        """Count what is due, and uploads that were made in places that this process held.
+
+        From then on it holds so many places, which count as unfinished uploads; where there is
+        no room for them and `ROOM` more, no more than the uploads that it made have left over.
+        """
+
+    async def ghosts(self) -> tuple[str, ...]:
+        """Name processes that died holding places, long enough ago to count what they made."""
+
+    async def bury(self, ghosts: Sequence[str]) -> None:
+        """Give their places back: all that they made has been counted by its records since."""
 
     async def draw(self, owner: str, count: int) -> float:
         """Take bytes of bandwidth; give the seconds until they may be used."""

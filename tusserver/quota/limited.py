@@ -8,13 +8,15 @@ import secrets
 import time
 from collections import Counter as Tally
 from contextlib import asynccontextmanager, nullcontext, suppress
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
 from tusserver.errors import TusError
 from tusserver.quota.body import LimitedBody
 from tusserver.quota.ceilings import CLAMP, STEP
-from tusserver.quota.counter import Claim, Dues, Entry, Filled, Refusal, Row
+from tusserver.quota.counter import NEW_SECONDS, Claim, Dues, Entry, Filled, Refusal, Row
+from tusserver.quota.places import HELD_SECONDS, Places
 from tusserver.quota.recount import Recount
 from tusserver.quota.refusals import Refusals
 from tusserver.upload import Status
@@ -36,6 +38,8 @@ MANY_NOTES = 500
 """So many of them are counted without waiting for more."""
 BEAT_SECONDS = 3.0
 PAUSE_AFTER_FAULT = 1.0
+GIVEN_BACK_WITHIN = 6
+"""Questions in which places that are held elsewhere are given back."""
 _NO_DUES = Dues()
 
 
@@ -62,6 +66,9 @@ class LimitedQuota:
         self._needed = Filled.BYTES if ceilings.bytes else Filled.NO
         kept = Filled.BYTES if ceilings.bytes else Filled.OPEN
         self._recount = Recount(counter, self.row, kept=kept, clock=clock)
+        # Places of a number can be held ahead; bytes are counted one upload at a time.
+        self._holds = counter.holds and ceilings.number is not None
+        self._places = Places(lapse=counter.lapse, clock=clock)
         self._rows: dict[UploadId, Row] = {}
         self._left: list[str] = []
         self._refunds: Tally[str] = Tally()
@@ -100,7 +107,7 @@ class LimitedQuota:
                 await chore
         if self._chores:
             try:
-                await self._settle()
+                await self._settle(is_last=True)
             except TusError as error:
                 logger.warning("some of what happened was not counted: %s", error.message)
         self._chores.clear()
@@ -112,6 +119,8 @@ class LimitedQuota:
         """Count a new upload in; see `Quota.admit`."""
         if not self._of_uploads:
             return
+        if self._holds and self._take_place(upload):
+            return
         length = None if upload.length is None else min(upload.length, CLAMP)
         ahead = 0 if upload.parts or not self._of_bytes else STEP
         claim = Claim(
@@ -122,7 +131,23 @@ class LimitedQuota:
             most=ahead if length is None else length,
             creating=True,
         )
-        await self._claim(claim)
+        answer = await self._ask(claim)
+        tries = GIVEN_BACK_WITHIN
+        while isinstance(answer, Refusal) and answer.is_held and tries:
+            # Who holds places near the limit sees that, and gives them back.
+            await asyncio.sleep(HELD_SECONDS / 2)
+            answer = await self._ask(claim)
+            tries -= 1
+        self._allowed(claim, answer)
+
+    def _take_place(self, upload: Upload) -> bool:
+        """Give a new upload a place that is held here, if there is any."""
+        places = self._places
+        places.see()
+        is_taken = places.take(upload)
+        if places.are_few:
+            self._tell_soon()
+        return is_taken
 
     def appending(
         self, upload: Upload, body: Body, *, length: int | None
@@ -169,7 +194,7 @@ class LimitedQuota:
 
     def note(self, upload: Upload) -> None:
         """Count an upload as its record says; see `Quota.note`."""
-        if not self._matters(upload):
+        if not self._matters(upload) or self._places.give_back(upload.upload_id):
             return
         before = self._rows.get(upload.upload_id)
         if before is None and len(self._rows) >= MAX_NOTES:
@@ -208,6 +233,7 @@ class LimitedQuota:
             is_open=is_open,
             version=upload.version,
             gone=not counts,
+            is_new=self._holds and _is_new(upload),
         )
 
     def _matters(self, upload: Upload) -> bool:
@@ -217,16 +243,21 @@ class LimitedQuota:
         return self._of_bytes and (self._of_progress or upload.length is not None)
 
     async def _claim(self, claim: Claim) -> int:
-        needed = self._needed if claim.creating else Filled.NO
-        dues = self._take_dues()
-        try:
-            answer = await self._counter.claim(claim, dues, needed)
-        except BaseException:
-            self._put_back(dues)
-            raise
+        return self._allowed(claim, await self._ask(claim))
+
+    def _allowed(self, claim: Claim, answer: int | Refusal) -> int:
         if isinstance(answer, Refusal):
             raise self._refusals.error(answer, owner=claim.owner, least=claim.least)
         return answer
+
+    async def _ask(self, claim: Claim) -> int | Refusal:
+        needed = self._needed if claim.creating else Filled.NO
+        dues = self._take_dues()
+        try:
+            return await self._counter.claim(claim, dues, needed)
+        except BaseException:
+            self._put_back(dues)
+            raise
 
     async def _grow(self, upload: Upload, position: int) -> int:
         """Reserve space for at least one byte more."""
@@ -294,20 +325,41 @@ class LimitedQuota:
         self._refunds.update(dues.refunds)
         self._tell_soon()
 
-    async def _settle(self) -> None:
-        if not (self._rows or self._left or self._refunds):
+    async def _settle(self, *, is_last: bool = False) -> None:
+        places = self._places
+        wanted = 0 if is_last else places.wanted
+        holds = wanted or places.held or places.are_untold
+        if not (self._rows or self._left or self._refunds or holds):
             return
         dues = Dues(self._rows, self._left, self._refunds)
         self._rows, self._left, self._refunds = {}, [], Tally()
         try:
-            await self._counter.settle(dues)
+            if holds:
+                await self._hold(dues, wanted)
+            else:
+                await self._counter.settle(dues)
         except BaseException:
             self._put_back(dues)
             raise
 
+    async def _hold(self, dues: Dues, wanted: int) -> None:
+        """Tell what was made in places that are held here, and hold so many from now on."""
+        told = self._places.begin(wanted)
+        try:
+            made = {upload_id: self.row(upload) for upload_id, upload in told.items()}
+            holding = await self._counter.hold(dues, made, wanted)
+        except BaseException:
+            ended = {upload_id for upload_id, row in self._rows.items() if row.gone}
+            self._places.fail({one: told[one] for one in told.keys() - ended})
+            raise
+        self._places.end(holding)
+        if not holding.is_ample and (holding.places or self._places.are_untold):
+            self._tell_soon()
+
     async def _settle_forever(self) -> None:
         while True:
-            await self._news.wait()
+            if not self._places.held:
+                await self._news.wait()
             await self._be_patient()
             self._news.clear()
             self._hurry.clear()
@@ -319,7 +371,7 @@ class LimitedQuota:
 
     async def _be_patient(self) -> None:
         """Wait for a question that takes the news along, if nobody is refused for it."""
-        patience = self._counter.patience
+        patience = HELD_SECONDS if self._places.held else self._counter.patience
         if patience and not self._hurry.is_set():
             with suppress(TimeoutError):
                 async with asyncio.timeout(patience):
@@ -330,3 +382,8 @@ class LimitedQuota:
             with suppress(TusError):
                 await self._counter.beat(list(self._entries.values()))
             await asyncio.sleep(BEAT_SECONDS)
+
+
+def _is_new(upload: Upload) -> bool:
+    age = (datetime.now(UTC) - upload.created_at).total_seconds()
+    return abs(age) < NEW_SECONDS

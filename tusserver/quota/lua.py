@@ -3,9 +3,10 @@
 Keys carry one hash tag, so that they share a slot. Redis may be sent a script twice: each one is
 right when it is done again, but for DRAW, which then takes a piece of bandwidth too much.
 
-`tus:{quota}` is a hash: `u:<id>` a row, `s:<sum>:<scope>` the sums over rows, `filled` how
-completely records were counted: all or nothing of them is lost. `tus:{quota}:ids` orders the
-ids; `:appends` and `:workers` hold what runs, and until when processes are believed alive.
+`tus:{quota}` is a hash: `u:<id>` a row, `s:<sum>:<scope>` the sums over rows, `h:<worker>` the
+places that a process holds, `held` those of all, `filled` how completely records were counted: all
+or nothing of them is lost. `tus:{quota}:ids` orders the ids; `:appends` and `:workers` hold what
+runs, and until when processes are believed alive, `:holders` the latter of those with places.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 COUNTS = "tus:{quota}"
 IDS = "tus:{quota}:ids"
 APPENDS = "tus:{quota}:appends"
+HOLDERS = "tus:{quota}:holders"
 WORKERS = "tus:{quota}:workers"
 CREATIONS = "tus:{quota}:creations:"
 BUCKET = "tus:{quota}:bucket:"
@@ -65,6 +67,20 @@ local function put(id, row)
   redis.call('HSET', KEYS[1], 'u:' .. id, table.concat({whole(row.counted), whole(row.written),
     whole(row.open), whole(row.version), string.format('%.3f', row.at), row.owner}, ' '))
 end
+local function holds(worker, places)
+  local before = number(redis.call('HGET', KEYS[1], 'h:' .. worker))
+  if places > 0 then
+    redis.call('HSET', KEYS[1], 'h:' .. worker, whole(places))
+  else
+    redis.call('HDEL', KEYS[1], 'h:' .. worker)
+  end
+  for _, field in ipairs(places ~= before and {'held', 's:open:*'} or {}) do
+    if redis.call('HINCRBY', KEYS[1], field, whole(places - before)) == 0 then
+      redis.call('HDEL', KEYS[1], field)
+    end
+  end
+end
+local function any_held() return number(redis.call('HGET', KEYS[1], 'held')) > 0 end
 local function drop(id)
   local old = read(id)
   if old then
@@ -76,14 +92,19 @@ end
 """
 
 _SETTLE = """
--- From an index of ARGV on: number of rows, six values each, then tokens that left
+-- From an index of ARGV on: number of rows, six values each, then tokens that left. The second
+-- value of a row is 1 for one that is gone, 2 if it was made moments ago too.
 local function settle(at)
   local rows = number(ARGV[at])
   at = at + 1
   for _ = 1, rows do
     local id, gone, length = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2])
     local row = read(id)
-    if gone == '1' then
+    if gone == '2' and not row and any_held() then
+      -- Whoever made it has yet to tell: that it is over must be known by then.
+      put(id, {counted = 0, written = 0, open = 0, version = number(ARGV[at + 5]), at = clock(),
+        owner = ''})
+    elseif gone ~= '0' then
       drop(id)
     elseif row and row.version <= number(ARGV[at + 5]) then
       row.written = number(ARGV[at + 3])
@@ -153,7 +174,9 @@ if creating then
   local now = clock()
   for scope, name in ipairs(scopes(owner)) do
     local open = limit(scope, 3)
-    if open and sum('open', name) >= open then return {0, 'open', scope, '0'} end
+    if open and sum('open', name) >= open then
+      return {0, 'open', scope, '0', scope == 2 and any_held() and 1 or 0}
+    end
   end
   for scope = 1, 2 do
     local made = limit(scope, 4)
@@ -177,6 +200,57 @@ row.counted = math.max(total, row.written)
 row.open = 1
 put(id, row)
 return {1, whole(total)}
+"""
+)
+
+HOLD = (
+    _ROWS
+    + _SETTLE
+    + """
+-- KEYS: counts, ids, appends, holders
+-- ARGV: worker, seconds, places, most with them, number of rows, six values each, what is due
+local worker, places, made, now = ARGV[1], number(ARGV[3]), number(ARGV[5]), clock()
+settle(6 + 6 * made)
+for at = 6, 5 + 6 * made, 6 do
+  if not read(ARGV[at]) then
+    local offset = number(ARGV[at + 3])
+    put(ARGV[at], {counted = math.max(number(ARGV[at + 2]), offset), written = offset,
+      open = number(ARGV[at + 4]), version = number(ARGV[at + 5]), at = now, owner = ARGV[at + 1]})
+  end
+end
+local before = number(redis.call('HGET', KEYS[1], 'h:' .. worker))
+local ample = sum('open', '*') - before + places <= number(ARGV[4])
+if not ample then places = math.min(places, math.max(0, before - made)) end
+holds(worker, places)
+if places > 0 then
+  redis.call('ZADD', KEYS[4], now + number(ARGV[2]), worker)
+else
+  redis.call('ZREM', KEYS[4], worker)
+end
+return {places, ample and 1 or 0}
+"""
+)
+
+GHOSTS = (
+    _ROWS
+    + """
+-- KEYS: counts, holders; ARGV: seconds
+return redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', clock() - number(ARGV[1]))
+"""
+)
+
+BURY = (
+    _ROWS
+    + """
+-- KEYS: counts, holders; ARGV: workers
+local now = clock()
+for _, worker in ipairs(ARGV) do
+  if number(redis.call('ZSCORE', KEYS[2], worker)) < now then
+    holds(worker, 0)
+    redis.call('ZREM', KEYS[2], worker)
+  end
+end
+return 1
 """
 )
 
@@ -253,18 +327,20 @@ return string.format('%.6f', wait)
 COMPARE = (
     _ROWS
     + """
--- KEYS: counts, ids; ARGV: after, upto, grace, ahead, then six values a row
+-- KEYS: counts, ids; ARGV: after, upto, grace, ahead, then seven values a row
 local now, known, added, changed, lost = clock(), {}, {}, 0, 0
-for i = 5, #ARGV, 6 do
+for i = 5, #ARGV, 7 do
   local id, owner, length = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2])
   local offset, open, version = number(ARGV[i + 3]), number(ARGV[i + 4]), number(ARGV[i + 5])
   known[id] = true
   local row = read(id)
-  if not row then
+  -- One that was made moments ago in a held place is told of soon, or its maker has died.
+  local is_awaited = not row and ARGV[i + 6] == '1' and any_held()
+  if not row and not is_awaited then
     put(id, {counted = length or offset, written = offset, open = open, version = version,
       at = now, owner = owner})
     added[#added + 1] = id
-  elseif row.version <= version then
+  elseif row and row.version <= version then
     local counted = length or math.max(offset, math.min(row.counted, offset + number(ARGV[4])))
     if row.counted ~= counted or row.written ~= offset or row.open ~= open
       or row.version ~= version then
@@ -281,7 +357,8 @@ for _, id in ipairs(redis.call('ZRANGEBYLEX', KEYS[2], ARGV[1], ARGV[2])) do
       redis.call('ZREM', KEYS[2], id)
     elseif math.abs(now - row.at) > number(ARGV[3]) then
       drop(id)
-      lost = lost + 1
+      -- A row that counts nothing has only said that an upload is over.
+      if row.open + row.counted > 0 then lost = lost + 1 end
     end
   end
 end

@@ -51,7 +51,8 @@ class Recount:
     async def run(self, records: Records) -> None:
         """Count anew if that is due, or if nothing is known. Raises what both sides raise."""
         hurry = not (await self._counter.filled()).serves(self.kept)
-        if not hurry and self._clock() < self._due:
+        ghosts = await self._counter.ghosts() if self._counter.holds else ()
+        if not (hurry or ghosts) and self._clock() < self._due:
             return
         total = changed = 0
         after: UploadId | None = None
@@ -64,6 +65,8 @@ class Recount:
                 break
             after = upto
             await asyncio.sleep(0 if hurry else PAUSE)
+        if ghosts:
+            await self._counter.bury(ghosts)
         await self._counter.tidy()
         await self._counter.set_filled(self.kept)
         self._due = self._clock() + EVERY

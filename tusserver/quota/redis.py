@@ -10,11 +10,21 @@ from typing import TYPE_CHECKING, Any, Protocol
 from tusserver.errors import StateUnavailable
 from tusserver.quota import lua
 from tusserver.quota.ceilings import BURST, MINUTE, STEP
-from tusserver.quota.counter import Comparison, Dues, Filled, Limit, Refusal, scopes_of
+from tusserver.quota.counter import (
+    NEW_SECONDS,
+    ROOM,
+    Comparison,
+    Dues,
+    Filled,
+    Holding,
+    Limit,
+    Refusal,
+    scopes_of,
+)
 from tusserver.upload import UploadId
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from tusserver.quota.ceilings import Ceilings
     from tusserver.quota.counter import Claim, Entry, Row
@@ -36,6 +46,8 @@ class RedisCounter:
     """A `Counter` for processes on any number of machines."""
 
     beats = True
+    holds = True
+    lapse = ALIVE_SECONDS
     patience = 0.0
 
     def __init__(self, scripts: Scripts, ceilings: Ceilings, *, minute: float = MINUTE) -> None:
@@ -78,7 +90,8 @@ class RedisCounter:
         if reply[0]:
             return int(reply[1])
         wait = float(reply[3])
-        return Refusal(Limit(reply[1].decode()), reply[2] == 1, wait or None)
+        is_held = reply[4:] == [1]
+        return Refusal(Limit(reply[1].decode()), reply[2] == 1, wait or None, is_held=is_held)
 
     async def enter(self, entry: Entry, dues: Dues) -> Refusal | None:
         """Count a running append; see `Counter.enter`."""
@@ -104,6 +117,35 @@ class RedisCounter:
         """Count what is due."""
         await self._evaluate(dues, lua.SETTLE, ())
 
+    async def hold(self, dues: Dues, made: Mapping[UploadId, Row], places: int) -> Holding:
+        """Count uploads that were made in held places; see `Counter.hold`."""
+        values: list[str | float] = []
+        for row in made.values():
+            values += [row.upload_id, row.owner, _text(row.length), row.offset]
+            values += [int(row.is_open), row.version]
+        held, is_ample = await self._evaluate(
+            dues,
+            lua.HOLD,
+            (lua.HOLDERS,),
+            self._worker,
+            ALIVE_SECONDS,
+            places,
+            (self._ceilings.number or 0) - ROOM,
+            len(made),
+            *values,
+        )
+        return Holding(held, is_ample == 1)
+
+    async def ghosts(self) -> tuple[str, ...]:
+        """Name processes that died holding places; see `Counter.ghosts`."""
+        keys = (lua.COUNTS, lua.HOLDERS)
+        reply = await self._scripts.evaluate(lua.GHOSTS, keys, NEW_SECONDS)
+        return tuple(name.decode() for name in reply)
+
+    async def bury(self, ghosts: Sequence[str]) -> None:
+        """Give their places back."""
+        await self._scripts.evaluate(lua.BURY, (lua.COUNTS, lua.HOLDERS), *ghosts)
+
     async def _evaluate(
         self, dues: Dues, script: str, keys: Sequence[str], *arguments: str | float
     ) -> Any:
@@ -113,7 +155,8 @@ class RedisCounter:
         """
         values: list[str | float] = [len(dues.rows)]
         for row in dues.rows.values():
-            values += [row.upload_id, int(row.gone), _text(row.length), row.offset]
+            gone = int(row.gone) + int(row.gone and row.is_new)
+            values += [row.upload_id, gone, _text(row.length), row.offset]
             values += [int(row.is_open), row.version]
         names = (lua.COUNTS, lua.IDS, lua.APPENDS, *keys)
         asked = self._scripts.evaluate(script, names, *arguments, *values, *dues.left)
@@ -159,7 +202,7 @@ class RedisCounter:
         values: list[str | float] = []
         for row in rows:
             values += [row.upload_id, row.owner, _text(row.length), row.offset]
-            values += [int(row.is_open), row.version]
+            values += [int(row.is_open), row.version, int(row.is_new)]
         changed, lost, added = await self._scripts.evaluate(
             lua.COMPARE,
             (lua.COUNTS, lua.IDS),

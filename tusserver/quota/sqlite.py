@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import os
 import secrets
 import sqlite3
@@ -23,13 +24,22 @@ from tusserver.quota.tables import SCHEMA, VERSION, Tables
 from tusserver.quota.workers import Workers, take_lock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from tusserver.errors import TusError
     from tusserver.quota.batches import Outcome
     from tusserver.quota.ceilings import Ceilings
-    from tusserver.quota.counter import Claim, Comparison, Dues, Entry, Filled, Refusal, Row
+    from tusserver.quota.counter import (
+        Claim,
+        Comparison,
+        Dues,
+        Entry,
+        Filled,
+        Holding,
+        Refusal,
+        Row,
+    )
     from tusserver.upload import UploadId
 
     Step = Callable[[Tables], Any]
@@ -48,6 +58,8 @@ class SqliteCounter:
     """A `Counter` for the processes of one machine."""
 
     beats = False
+    holds = True
+    lapse = math.inf
 
     def __init__(
         self,
@@ -115,6 +127,23 @@ class SqliteCounter:
     async def settle(self, dues: Dues) -> None:
         """Count what is due."""
         await self._batches.do(lambda tables: tables.settle(dues))
+
+    async def hold(self, dues: Dues, made: Mapping[UploadId, Row], places: int) -> Holding:
+        """Count uploads that were made in held places; see `Counter.hold`."""
+
+        def step(tables: Tables) -> Holding:
+            tables.settle(dues)
+            return tables.hold(made, places)
+
+        return await self._batches.do(step)
+
+    async def ghosts(self) -> tuple[str, ...]:
+        """Name processes that died holding places; see `Counter.ghosts`."""
+        return await self._batches.do(lambda tables: tables.held.ghosts())
+
+    async def bury(self, ghosts: Sequence[str]) -> None:
+        """Give their places back."""
+        await self._batches.do(lambda tables: tables.held.bury(ghosts))
 
     async def draw(self, owner: str, count: int) -> float:
         """Take bytes of bandwidth; see `Counter.draw`."""
@@ -253,7 +282,13 @@ class SqliteCounter:
             raise
         self._connection = connection
         self._tables = Tables(
-            connection, self._ceilings, now=self._now, wall=time.time, minute=self._minute
+            connection,
+            self._ceilings,
+            now=self._now,
+            wall=time.time,
+            minute=self._minute,
+            worker=self._workers.name,
+            is_alive=self._workers.is_alive,
         )
         return connection
 

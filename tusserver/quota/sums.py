@@ -58,6 +58,12 @@ class Sums:
             one.open += open_
             self._changed.add(scope)
 
+    def hold(self, count: int) -> None:
+        """Count so many places more, or less, as if they were unfinished uploads."""
+        if count:
+            self.of(ALL).open += count
+            self._changed.add(ALL)
+
     def write(self) -> None:
         """Write down what was changed."""
         for scope in self._changed:

@@ -12,26 +12,27 @@ from typing import TYPE_CHECKING, NamedTuple
 from tusserver.quota.ceilings import BURST, STEP
 from tusserver.quota.counter import (
     ALL,
+    ROOM,
     Comparison,
     Filled,
+    Holding,
     Limit,
     Refusal,
     Row,
     scopes_of,
 )
+from tusserver.quota.held import Held
 from tusserver.quota.sums import Sums
 from tusserver.upload import UploadId
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from tusserver.quota.ceilings import Ceiling, Ceilings
     from tusserver.quota.counter import Claim, Dues, Entry
 
-ROOM = 200
-"""Uploads that nobody makes in the moment in which the others' news wait."""
-VERSION = 2
+VERSION = 3
 """Of the tables: others are thrown away and counted anew."""
 
 SCHEMA = """
@@ -54,7 +55,10 @@ CREATE INDEX appends_of_owners ON appends (owner, upload_id);
 CREATE INDEX appends_of_uploads ON appends (upload_id);
 CREATE TABLE buckets (scope TEXT PRIMARY KEY, due REAL NOT NULL) WITHOUT ROWID;
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-PRAGMA user_version = 2;
+CREATE TABLE held (
+  worker TEXT PRIMARY KEY, places INTEGER NOT NULL, dead REAL
+) WITHOUT ROWID;
+PRAGMA user_version = 3;
 """
 
 
@@ -89,10 +93,17 @@ class Tables:
         now: Callable[[], float],
         wall: Callable[[], float],
         minute: float,
+        worker: str,
+        is_alive: Callable[[str], bool],
     ) -> None:
-        """Count within these limits; `minute` is how long a creation counts, in seconds."""
+        """Count within these limits; `minute` is how long a creation counts, in seconds.
+
+        `worker` names this process; `is_alive` tells whether another one lives.
+        """
         self._db = connection
         self._sums = Sums(connection)
+        self.held = Held(connection, self._sums, worker=worker, is_alive=is_alive, now=now)
+        """The places that processes hold."""
         self._filled: Filled | None = None
         self._ceilings = ceilings
         self._is_of_bytes = ceilings.bytes
@@ -194,7 +205,8 @@ class Tables:
         now, made = self._now(), []
         for scope, ceiling in self._scopes(claim.owner):
             if ceiling.open is not None and self._sums.of(scope).open >= ceiling.open:
-                return Refusal(Limit.OPEN, scope != ALL)
+                is_held = scope == ALL and self.held.is_elsewhere()
+                return Refusal(Limit.OPEN, scope != ALL, is_held=is_held)
         for scope, ceiling in self._scopes(claim.owner):
             if ceiling.creations is None:
                 continue
@@ -215,13 +227,29 @@ class Tables:
             )
         return None
 
+    def hold(self, made: Mapping[UploadId, Row], places: int) -> Holding:
+        """Do what `Counter.hold` says of uploads and places."""
+        for row in made.values():
+            if self._row(row.upload_id) is None:
+                self._insert(row.upload_id, _counted(row, row.owner, row.length or 0))
+        before = self.held.here()
+        left = max(0, before - len(made))
+        most = (self._ceilings.number or 0) - ROOM
+        is_ample = self._sums.of(ALL).open - before + places <= most
+        if not is_ample:
+            places = min(places, left)
+        self.held.set(places, before=before)
+        return Holding(places, is_ample)
+
     def settle(self, dues: Dues) -> None:
         """Do what `Counter.settle` says."""
         for row in dues.rows.values():
             found = self._row(row.upload_id)
             if found is None:
-                continue
-            if row.gone:
+                if row.gone and row.is_new and self.held.is_any():
+                    # Whoever made it has yet to tell: that it is over must be known by then.
+                    self._insert(row.upload_id, _Counted(row.owner, 0, 0, 0, row.version))
+            elif row.gone:
                 self._drop(row.upload_id, found)
             elif found.version <= row.version:
                 length = found.counted if row.length is None else row.length
@@ -359,6 +387,8 @@ class Tables:
         added, changed = [], 0
         for row in rows:
             found, _ = stored.pop(row.upload_id, (None, 0.0))
+            if found is None and row.is_new and self.held.is_any():
+                continue  # Whoever made it tells in a moment, or has died: then it is a ghost's.
             if found is None:
                 least = row.offset if row.length is None else row.length
                 self._insert(row.upload_id, _counted(row, row.owner, least))
@@ -375,7 +405,9 @@ class Tables:
         lost = {name: old for name, (old, at) in stored.items() if abs(now - at) > grace}
         for name, old in lost.items():
             self._drop(UploadId(name), old)
-        return Comparison(tuple(added), changed, len(lost))
+        # A row that counts nothing has only said that an upload is over.
+        dropped = sum(bool(old.open or old.counted) for old in lost.values())
+        return Comparison(tuple(added), changed, dropped)
 
     def tidy(self) -> None:
         """Do what `Counter.tidy` says."""

@@ -133,7 +133,7 @@ def test_the_epoch_is_the_same_at_each_start_of_one_boot(tmp_path, monkeypatch):
     epoch = read_epoch(tmp_path)
     assert epoch == read_epoch(tmp_path)
     assert epoch.startswith(identity.BOOT_ID.read_text().strip())
-    assert epoch.endswith(f"-{tmp_path.stat().st_dev:x}")
+    assert f"-{tmp_path.stat().st_dev:x}" in epoch
 
 
 def test_the_file_that_the_variable_names_makes_the_epoch(tmp_path, monkeypatch):
@@ -142,8 +142,8 @@ def test_the_file_that_the_variable_names_makes_the_epoch(tmp_path, monkeypatch)
     named.write_text("first\n")
     first = read_epoch(tmp_path)
     named.write_text("second\n")
-    assert first == f"first-{tmp_path.stat().st_dev:x}"
-    assert read_epoch(tmp_path) == f"second-{tmp_path.stat().st_dev:x}"
+    assert first.startswith(f"first-{tmp_path.stat().st_dev:x}")
+    assert read_epoch(tmp_path) == first.replace("first", "second")
 
 
 @pytest.mark.parametrize(

@@ -227,16 +227,17 @@ class Checkpoints:
     async def fall_back(self) -> None:
         """Commit that only what was synced before is known to be there: a sync failed.
 
-        Raises what the commit raises: then it is committed as soon as that can be done.
+        Raises what is in the way: then it is done as soon as it can be.
         """
-        if self.record.offset > self.record.synced:
-            fallen = after_fault(self.record)
-            try:
+        try:
+            if self.record.offset > self.record.synced:
+                fallen = after_fault(self.record)
                 await self._parts.records.commit(self._lease, fallen)
-            except TusError:
-                self._late_fault(self.record.upload_id)
-                raise
-            self.record = fallen
+                self.record = fallen
+            await self._parts.storage.trim(self._lease, self.record.offset)
+        except TusError:
+            self._late_fault(self.record.upload_id)
+            raise
         self.position = self.record.offset
 
     # --- the background sync -------------------------------------------------------------

@@ -23,6 +23,7 @@ from tusserver.errors import (
     HeaderInvalid,
     PartInvalid,
     PartNotFound,
+    StorageFault,
     TusError,
     TypeRefused,
     UploadLocked,
@@ -282,7 +283,12 @@ class Concatenation:
         if not await parts.storage.concat(lease, pieces, stop=stop):
             return False
         if parts.syncs:
-            await parts.storage.sync(final.upload_id)
+            try:
+                await parts.storage.sync(final.upload_id)
+            except StorageFault:
+                # What the disk refused must not stay in memory: see `falls`.
+                await parts.storage.trim(lease, 0)
+                raise
         return True
 
     async def _unpin(self, final: Upload) -> None:

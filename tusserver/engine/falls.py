@@ -1,7 +1,10 @@
 """Uploads whose sync failed (floor 4; docs/architecture.md, "Durability").
 
 The kernel tells of a lost write once. From then on only what was synced before is known to be
-there: the offset falls back to it, before anybody writes on, however long that takes.
+there: the offset falls back to it, before anybody writes on, however long that takes. The file is
+cut there as well: the kernel keeps what it could not write in memory as if it had, and what is
+written over such pages may never come to the disk although the next sync succeeds (ext4 does not
+mark the blocks as written any more).
 """
 
 from __future__ import annotations
@@ -48,9 +51,11 @@ class Falls:
     async def settle(self, lease: Lease, upload: Upload) -> Upload:
         """Let an upload fall back if it is to; give the record that holds. Holds the lease."""
         if upload.upload_id in self._due:
-            if upload.status is Status.OPEN and upload.offset > upload.synced:
-                upload = after_fault(upload)
-                await self._parts.records.commit(lease, upload)
+            if upload.status is Status.OPEN:
+                if upload.offset > upload.synced:
+                    upload = after_fault(upload)
+                    await self._parts.records.commit(lease, upload)
+                await self._parts.storage.trim(lease, upload.offset)
             self._due.discard(upload.upload_id)
         return upload
 

@@ -25,6 +25,7 @@ from tusserver.storage.files import (
     write_file,
     write_temporary,
 )
+from tusserver.storage.mounts import life_of_mount
 
 if TYPE_CHECKING:
     from tusserver.storage.layout import Places
@@ -130,7 +131,7 @@ def _format(identity: Identity) -> bytes:
 
 
 def read_epoch(directory: Path) -> str:
-    """Name the present life of the machine and of the directory's volume. Blocks.
+    """Name the present life of the machine, and of the mount of the directory's volume. Blocks.
 
     A short text without blanks; random, with a warning, if the boot of the machine has no id.
     """
@@ -153,4 +154,4 @@ def read_epoch(directory: Path) -> str:
     text = boot.decode("ascii", errors="replace")
     if not _SHORT.fullmatch(text):
         text = hashlib.sha256(boot).hexdigest()
-    return f"{text}-{device:x}"
+    return ".".join(filter(None, (f"{text}-{device:x}", life_of_mount(device))))

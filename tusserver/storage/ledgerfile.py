@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -202,6 +203,11 @@ class LedgerFile:
             # Nobody may be told of a record that is not on the disk although that was asked for.
             write_all(self.descriptor, before, 0)
             self._versions, self.record, self._slot = versions, record, known
+            if sync and record is not None:
+                # What the disk refused stays in memory as if it had been written, and what is
+                # written over it may never come to the disk: another file is to be used.
+                with suppress(OSError):
+                    self.write_new(record, sync=False)
             raise
 
     def write_new(self, upload: Upload, *, sync: bool) -> None:

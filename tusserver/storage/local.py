@@ -13,7 +13,7 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from tusserver.errors import StorageFault, UploadLocked
+from tusserver.errors import MaxSizeExceeded, StorageFault, StorageFull, UploadLocked
 from tusserver.measures import NO_METER, timed
 from tusserver.ports import Segment
 from tusserver.storage import pins
@@ -262,8 +262,13 @@ class LocalStorage:
         Raises: StorageFault, after which the same sync must not be tried again.
         """
         path, held = self._places.data(upload_id), self._held.get(upload_id)
-        with translated(path, "syncing"), timed(self._meter.synced):
-            await self._syncing.sync(path, held)
+        try:
+            with translated(path, "syncing"), timed(self._meter.synced):
+                await self._syncing.sync(path, held)
+        except (StorageFull, MaxSizeExceeded) as error:
+            # Thin volumes and file servers may find only now that there is no space: the bytes are
+            # lost all the same.
+            raise StorageFault from error
 
     def write_early(self, lease: Lease, start: int, end: int) -> bool:
         """Have the disk begin with these bytes; see `Syncing.write_early`."""

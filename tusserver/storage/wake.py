@@ -146,7 +146,8 @@ class DatagramMailbox:
         await asyncio.to_thread(self._unbind, made)
 
     def _unbind(self, made: socket.socket) -> None:
-        with suppress(FileNotFoundError):
+        # Where it cannot be removed, who opens the directory next does it.
+        with suppress(OSError):
             os.unlink(f"{self._name}{_SOCKET}", dir_fd=self._directory)
         made.close()
         self._close_directory()

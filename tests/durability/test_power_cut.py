@@ -5,74 +5,30 @@ What no fsync covered is gone after it, exactly as after a cut. Needs root and l
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import os
 import random
-import shutil
-import struct
-import subprocess
-import tempfile
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.disk import made_disk
 from tests.support.raw import Tus
 from tests.support.server import TusServer
 
-EXT4_IOC_SHUTDOWN = 0x8004587D
-NO_LOG_FLUSH = 2
+if TYPE_CHECKING:
+    from tests.support.disk import Disk
+
 SEED = 20261121
 
 pytestmark = pytest.mark.timeout(120)
 
 
-class Disk:
-    """A small ext4 file system that can lose its power."""
-
-    def __init__(self, folder: Path) -> None:
-        self.image = folder / "disk.img"
-        self.mount_point = folder / "disk"
-        self.mount_point.mkdir()
-        with self.image.open("wb") as image:
-            image.truncate(256 * 1024 * 1024)
-        subprocess.run(["mkfs.ext4", "-q", "-F", self.image], check=True)
-        self.mount()
-
-    def mount(self) -> None:
-        subprocess.run(["mount", "-o", "loop", self.image, self.mount_point], check=True)
-
-    def cut_power(self) -> None:
-        """Drop all that is not on the disk, and bring the file system back."""
-        fd = os.open(self.mount_point, os.O_RDONLY)
-        try:
-            fcntl.ioctl(fd, EXT4_IOC_SHUTDOWN, struct.pack("I", NO_LOG_FLUSH))
-        finally:
-            os.close(fd)
-        self.unmount()
-        self.mount()
-
-    def unmount(self) -> None:
-        subprocess.run(["umount", self.mount_point], check=True)
-
-
 @pytest.fixture
 def disk():
-    if os.geteuid() != 0:
-        pytest.skip("cutting the power of a file system needs root; remedy: run as root")
-    if shutil.which("mkfs.ext4") is None:
-        pytest.skip("no mkfs.ext4; remedy: apt-get install e2fsprogs")
-    folder = Path(tempfile.mkdtemp(prefix="cut-"))
-    try:
-        made = Disk(folder)
-    except (subprocess.CalledProcessError, OSError) as error:
-        shutil.rmtree(folder, ignore_errors=True)
-        pytest.skip(f"no loop device can be mounted here ({error}); remedy: run as root outside")
-    yield made
-    made.unmount()
-    shutil.rmtree(folder, ignore_errors=True)
+    with made_disk() as made:
+        yield made
 
 
 class Lives:

@@ -38,6 +38,10 @@ class TusServer:
     `upload_dir` it has one of its own, deleted with it.
     """
 
+    start_seconds = START_SECONDS
+    process_group: int | None = None
+    """0: a group of its own, so that all its processes can be killed at once."""
+
     def __init__(
         self,
         *flags: str,
@@ -59,6 +63,7 @@ class TusServer:
         self._flags = flags
         self._environment = environment or {}
         self._log = self._folder / "log"
+        self._begin = 0
         self._process: subprocess.Popen[bytes] | None = None
         try:
             self.start()
@@ -81,8 +86,13 @@ class TusServer:
 
     def start(self) -> None:
         """Start it; return when it listens."""
+        self.launch()
+        self.await_start()
+
+    def launch(self) -> None:
+        """Start it, and wait for nothing."""
         assert not self.is_running, "it runs already"
-        length_before = self._log.stat().st_size if self._log.exists() else 0
+        self._begin = self._log.stat().st_size if self._log.exists() else 0
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 self._command(),
@@ -91,15 +101,25 @@ class TusServer:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                process_group=self.process_group,
             )
-        deadline = time.monotonic() + START_SECONDS
-        while (found := _LISTENS.search(self.log[length_before:])) is None:
+
+    def await_start(self) -> None:
+        """Wait until it listens. Raises: RuntimeError."""
+        deadline = time.monotonic() + self.start_seconds
+        while (found := _LISTENS.search(self._tail())) is None:
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.kill()
                 raise RuntimeError(f"the server did not start:\n{self.log[-4000:]}")
             time.sleep(0.01)
         self.port = int(found[1])
         self.url = found[0].strip()
+
+    def _tail(self) -> str:
+        """Give the log of this life."""
+        with self._log.open("rb") as log:
+            log.seek(self._begin)
+            return log.read().decode(errors="replace")
 
     def _command(self) -> list[str]:
         command = [sys.executable, "-m", MODULES[self.mode], "--host", "127.0.0.1"]

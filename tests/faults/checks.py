@@ -1,0 +1,127 @@
+"""What must hold when nothing goes on any more: of every upload, file and event."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.faults.client import Client, Gone, expected_content
+from tests.faults.kinds import KINDS
+from tests.faults.stream import first_difference
+from tests.support.waiting import eventually
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.faults.world import World
+    from tests.hooks.receivers import HookReceiver
+    from tests.support.server import TusServer
+
+SETTLED = 60.0
+
+
+def run_clients(world: World, seed: str, kinds=KINDS) -> list[Client]:
+    """Start one client of each kind."""
+    clients = [kind(world, f"{seed}/{number}") for number, kind in enumerate(kinds)]
+    for client in clients:
+        client.thread.start()
+    return clients
+
+
+def settle(world: World, clients: list[Client]) -> None:
+    """Let clients finish what they have begun."""
+    world.ending.set()
+    for client in clients:
+        client.thread.join(SETTLED)
+    world.check()
+    assert not [client.thread.name for client in clients if client.thread.is_alive()]
+
+
+def check_all(server: TusServer, world: World, seed: str) -> set[str]:
+    """Check what must hold of every upload when nothing goes on; name those nobody knows."""
+    looker = Client(world, f"{seed}/at the end")
+    for upload in world.known():
+        if upload.removed:
+            looker.is_gone(upload)
+        elif upload.complete and not upload.partial and not upload.removing:
+            looker.verify(upload)
+            world.count("compared at the end")
+        elif not upload.complete and not upload.gone:
+            try:
+                looker.head(upload)
+            except Gone:
+                world.count("uploads expired")
+    staying = {u for u in world.known() if u.complete and not u.partial and not u.removing}
+    unknown = Unknown(world)
+
+    def tidy() -> bool:
+        there, known = files_of(server.upload_dir), names_of(staying)
+        return known <= there and all(unknown.may_stay(name, there) for name in there - known)
+
+    assert eventually(tidy, within=SETTLED), (
+        f"too much: {files_of(server.upload_dir) - names_of(staying)}, "
+        f"too little: {names_of(staying) - files_of(server.upload_dir)}"
+    )
+    assert len(unknown.whole) <= world.counts["creations without an answer"]
+    for upload in staying:
+        found = server.data_file(upload.target).read_bytes()
+        assert found == expected_content(upload), upload.wrong(
+            f"on the disk: {first_difference(found, expected_content(upload))}"
+        )
+    assert not list(server.upload_dir.glob(".tusserver/pins/*/*"))
+    return unknown.whole
+
+
+class Unknown:
+    """Uploads whose client never had an answer to their creation: none knows of them."""
+
+    def __init__(self, world: World) -> None:
+        self._tus = world.tus
+        self.whole: set[str] = set()
+
+    def may_stay(self, name: str, there: set[str]) -> bool:
+        """Tell whether it is whole, or no upload at all: what has no record goes after a day."""
+        upload_id = name.removesuffix(".meta")
+        if upload_id == name and f"{name}.meta" not in there:
+            return self._tus.head(f"{self._tus.path}{name}").status == 404
+        if upload_id not in self.whole:
+            answer = self._tus.head(f"{self._tus.path}{upload_id}")
+            length = answer.get("Upload-Length")
+            is_whole = answer.status == 200 and str(answer.offset) == length
+            if is_whole and answer.get("Upload-Concat") != "partial":
+                self.whole.add(upload_id)
+        return upload_id in self.whole
+
+
+def ledger(server: TusServer, upload_id: str) -> str:
+    path = server.upload_dir / upload_id[:2] / f"{upload_id}.meta"
+    return path.read_text(errors="replace") if path.exists() else f"no ledger of {upload_id}"
+
+
+def names_of(uploads) -> set[str]:
+    return {name for one in uploads for name in (one.upload_id, f"{one.upload_id}.meta")}
+
+
+def files_of(directory: Path) -> set[str]:
+    return {path.name for path in directory.glob("[0-9a-f][0-9a-f]/*")}
+
+
+def check_events(
+    server: TusServer, receiver: HookReceiver, world: World, unknown: set[str]
+) -> None:
+    """Each finish was told, under one id however often."""
+    finished = {u.upload_id: u for u in world.known() if u.complete and not u.partial}
+
+    def untold() -> set[str]:
+        told = {got.upload_id for got in receiver.of("post-finish")}
+        return (set(finished) | unknown) - told
+
+    assert eventually(lambda: not untold(), within=SETTLED), [
+        finished[one].wrong("its finish was never told") if one in finished else ledger(server, one)
+        for one in untold()
+    ]
+    ids: dict[str, str] = {}
+    told = receiver.of("post-finish")
+    for got in told:
+        assert ids.setdefault(got.upload_id, got.event_id) == got.event_id, got.upload_id
+    world.counts["finishes told"] = len(ids)
+    world.counts["finishes told more than once"] = len(told) - len(ids)

@@ -5,7 +5,7 @@ Like `ports`, nothing here runs, but for the parts that do nothing at all.
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from tusserver.upload import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
@@ -171,13 +171,12 @@ class NoQuota:
     async def admit(self, upload: Upload) -> None:
         """Admit everything."""
 
-    @asynccontextmanager
-    async def appending(
+    def appending(
         self, upload: Upload, body: Body, *, length: int | None
-    ) -> AsyncIterator[Body]:
+    ) -> AbstractAsyncContextManager[Body]:
         """Give the body as it is."""
         del upload, length
-        yield body
+        return nullcontext(body)
 
     def note(self, upload: Upload) -> None:
         """Do nothing."""

@@ -170,16 +170,16 @@ class Storage(Protocol):
         """
 
     def write_early(self, lease: Lease, start: int, end: int) -> bool:
-        """Have the disk begin with these bytes, so that `sync` waits for less; never wait.
-
-        Gives False if that cannot be at the moment.
-        """
+        """Have the disk begin with these bytes, for `sync` to wait less; False: not now."""
 
     async def trim(self, lease: Lease, length: int) -> None:
         """Give back what was reserved beyond `length` bytes."""
 
     async def record(self, lease: Lease, upload: Upload, *, sync: bool) -> None:
         """Write the ledger; with `sync` it, and the names of the files, are on the disk."""
+
+    def record_at_once(self, lease: Lease, upload: Upload) -> bool:
+        """Write the ledger, not synced, if that needs no waiting; False: use `record`."""
 
     async def remove(self, lease: Lease) -> None:
         """Delete data and ledger, and release the lease. The removal mark is committed before."""

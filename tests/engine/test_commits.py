@@ -8,7 +8,7 @@ import hashlib
 
 import pytest
 
-from tests.engine.conftest import FedBody, eventually
+from tests.engine.conftest import FedBody, RecordingStorage, eventually
 from tusserver.body import BodyEnd
 from tusserver.errors import (
     AppendSuperseded,
@@ -60,7 +60,7 @@ class CountingSync(LocalStorage):
         await super().record(lease, upload, sync=sync)
 
 
-class SlowLedger(LocalStorage):
+class SlowLedger(RecordingStorage):
     """A ledger whose writes wait until they may go on."""
 
     gate: asyncio.Event
@@ -218,7 +218,7 @@ async def test_of_an_over_long_chunked_body_the_prefix_is_kept(house):
 async def test_no_record_ever_looks_complete_before_it_is(build):
     seen = []
 
-    class Watching(LocalStorage):
+    class Watching(RecordingStorage):
         async def record(self, lease, upload, *, sync):
             seen.append(upload)
             await super().record(lease, upload, sync=sync)

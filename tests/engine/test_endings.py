@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tests.engine.conftest import FedBody, eventually
+from tests.engine.conftest import FedBody, RecordingStorage, eventually
 from tusserver.errors import ShuttingDown, StorageFault
 from tusserver.protocol.messages import Append, Create
 from tusserver.storage.local import LocalStorage
@@ -23,7 +23,7 @@ class BrokenBody(FedBody):
         return await super().read()
 
 
-class GatedLedger(LocalStorage):
+class GatedLedger(RecordingStorage):
     """A ledger that notes what is written and can be made to wait after a write."""
 
     def __init__(self, *args, **kwargs):
@@ -126,7 +126,7 @@ async def test_a_head_whose_client_goes_does_not_break_a_commit_off(house):
 
 
 async def test_a_checkpoint_that_fails_unexpectedly_ends_the_append(build):
-    class Broken(LocalStorage):
+    class Broken(RecordingStorage):
         async def record(self, *_, **__):
             raise RuntimeError("a fault of the program")
 
@@ -160,7 +160,7 @@ async def test_a_request_that_was_under_way_at_the_stop_brings_no_more_bytes(bui
 
 
 async def test_the_error_of_a_running_append_is_not_told_to_who_asks_about_it(build):
-    class Failing(LocalStorage):
+    class Failing(RecordingStorage):
         failing = False
 
         async def record(self, lease, upload, *, sync):

@@ -6,16 +6,15 @@ import asyncio
 
 import pytest
 
-from tests.engine.conftest import FedBody, eventually
+from tests.engine.conftest import FedBody, RecordingStorage, eventually
 from tusserver.body import BodyEnd
 from tusserver.errors import OffsetMismatch, RequestMalformed, StorageFault
-from tusserver.storage.local import LocalStorage
 
 MIB = 1024 * 1024
 CHUNK = bytes(range(256)) * 1024
 
 
-class TroubledDisk(LocalStorage):
+class TroubledDisk(RecordingStorage):
     """A disk whose syncs wait at a gate, and fail when told to."""
 
     def __init__(self, *args, **kwargs):

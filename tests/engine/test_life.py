@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.conftest import FedBody, eventually
+from tests.engine.conftest import FedBody, RecordingStorage, eventually
 from tusserver.errors import AppendSuperseded, ConfigError, ShuttingDown, UploadLocked
 from tusserver.hooks.callables import CallableHooks
 from tusserver.state.local import LocalState
-from tusserver.storage.local import LocalStorage
 from tusserver.upload import EventState
 
 
@@ -57,7 +56,7 @@ async def test_an_engine_may_be_closed_twice_and_without_a_start(build):
 
 
 async def test_closing_sees_a_commit_through_that_is_under_way(build):
-    class Slow(LocalStorage):
+    class Slow(RecordingStorage):
         slow = False
 
         async def record(self, lease, upload, *, sync):
@@ -153,7 +152,7 @@ async def test_a_chore_sends_no_request_away(house):
 async def test_of_many_that_wait_one_gets_the_turn_and_none_hangs(build):
     gate = asyncio.Event()
 
-    class Stuck(LocalStorage):
+    class Stuck(RecordingStorage):
         stuck = False
 
         async def record(self, lease, upload, *, sync):

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING
 
 from tusserver.body import BodyEnd
+from tusserver.engine.flag import Flag
+from tusserver.engine.progress import ProgressTeller
 from tusserver.errors import InternalError, StorageFault, TusError
-from tusserver.ports import Event, EventKind
+from tusserver.ports import EventKind
 from tusserver.protocol.rules import after_bytes, after_fault, after_sync
 from tusserver.upload import MAX_INTEGER
 
@@ -30,7 +33,6 @@ logger = logging.getLogger(__name__)
 
 MIB = 1024 * 1024
 COMMIT_BYTES = 16 * MIB
-COMMIT_SECONDS = 1.0
 PAUSE_BYTES = 32 * MIB
 SYNC_BYTES = 64 * MIB
 SYNC_SECONDS = 5.0
@@ -39,11 +41,40 @@ EARLY_BYTES = 8 * MIB
 NEVER = MAX_INTEGER
 FORCED_PAUSE = 0.1
 """Commits forced by HEAD: at most one in so many seconds an upload."""
-RECEIVE_EVENT_SECONDS = 1.0
 
 
 class Checkpoints:
     """Counts stored bytes and keeps the record behind them. Used under the lease."""
+
+    __slots__ = (
+        "_body",
+        "_caught_up",
+        "_committed",
+        "_committed_at",
+        "_context",
+        "_early",
+        "_ended",
+        "_hashed",
+        "_held_back",
+        "_late_fault",
+        "_lease",
+        "_length",
+        "_lock",
+        "_loop",
+        "_parts",
+        "_running",
+        "_settled",
+        "_sync_task",
+        "_synced_at",
+        "_task",
+        "_teller",
+        "_turn",
+        "digest",
+        "error",
+        "limits",
+        "position",
+        "record",
+    )
 
     def __init__(
         self,
@@ -71,16 +102,17 @@ class Checkpoints:
         self._body = body
         self._held_back = held_back
         self._late_fault = late_fault
-        self._request = request
-        self._count = parts.meter.bytes_received
         self._loop = asyncio.get_running_loop()
         self._lock = asyncio.Lock()
-        self._caught_up = asyncio.Event()
-        self._timer: asyncio.TimerHandle | None = None
+        self._caught_up = Flag()
+        # What commits log belongs to the request whose bytes they are.
+        self._context = copy_context()
+        self._turn: int | None = None
         self._task: asyncio.Task[None] | None = None
         self._sync_task: asyncio.Task[None] | None = None
-        self._telling = False
-        self._synced_at = self._committed_at = self._told_at = self._loop.time()
+        wanted = parts.wants(EventKind.POST_RECEIVE)
+        self._teller = ProgressTeller(parts, request) if wanted else None
+        self._synced_at = self._committed_at = self._loop.time()
         self._committed = self._settled = self._ended = False
         self.record = record
         """The last committed record."""
@@ -102,7 +134,7 @@ class Checkpoints:
     def advance(self, count: int) -> None:
         """Count bytes that are in the file; start a commit when one is due."""
         self.position += count
-        self._count(count)
+        self._parts.meter.bytes_received(count)
         if self.position - self._early >= EARLY_BYTES:
             self._write_early()
         if self._running is not None:
@@ -112,8 +144,8 @@ class Checkpoints:
             return
         if self.position - self.record.offset >= COMMIT_BYTES:
             self._start()
-        elif self._timer is None:
-            self._timer = self._loop.call_later(COMMIT_SECONDS, self._start)
+        elif self._turn is None:
+            self._turn = self._parts.pace.ask(self, self._loop.time())
 
     def _write_early(self) -> None:
         end = self.position // EARLY_BYTES * EARLY_BYTES
@@ -151,8 +183,39 @@ class Checkpoints:
 
     # --- commits -------------------------------------------------------------------------
 
+    def tick(self) -> None:
+        """Commit what has come in the last second."""
+        self._turn = None
+        self._context.run(self._commit_soon)
+
+    def _commit_soon(self) -> None:
+        if self._parts.strict or self._lock.locked() or self._settled or self.error is not None:
+            self._start()
+            return
+        try:
+            done = self._commit_at_once()
+        except TusError as error:
+            self._fail(error)
+        except Exception:
+            # It must not reach the others whose turn it is.
+            logger.exception("checkpoint of %s failed", self.record.upload_id)
+            self._fail(InternalError())
+        else:
+            if not done:
+                self._start()
+
+    def _commit_at_once(self) -> bool:
+        """Commit without a task; False where that has to be waited for."""
+        upload = self._next_record()
+        if (upload.offset, upload.length) == (self.record.offset, self.record.length):
+            return True
+        if not self._parts.records.commit_at_once(self._lease, upload):
+            return False
+        self._note_committed(upload, self.hashed(upload.offset))
+        return True
+
     def _start(self) -> None:
-        self._cancel_timer()
+        self._cancel_tick()
         if self._task is None and self.error is None and not self._settled:
             name = f"checkpoint of {self.record.upload_id}"
             self._task = self._parts.crew.start(self._run(self._commit), name=name)
@@ -170,8 +233,8 @@ class Checkpoints:
             return
         if self.position - self.record.offset >= COMMIT_BYTES:
             self._start()
-        elif self.position > self.record.offset and self._timer is None:
-            self._timer = self._loop.call_later(COMMIT_SECONDS, self._start)
+        elif self.position > self.record.offset and self._turn is None:
+            self._turn = self._parts.pace.ask(self, self._loop.time())
 
     async def _run(self, step: Callable[[], Awaitable[None]]) -> None:
         """Run one step alone; an error ends the body and is kept for the append's answer."""
@@ -211,10 +274,14 @@ class Checkpoints:
             # One commit, one version: the offset and what is synced move together.
             upload = upload.changed(synced=upload.offset)
         await parts.records.commit(self._lease, upload, sync=parts.strict)
+        self._note_committed(upload, hashed)
+
+    def _note_committed(self, upload: Upload, hashed: Running | None) -> None:
         self.record, self.digest = upload, hashed
         self._committed_at = self._loop.time()
         self._committed = True
-        self._tell_received()
+        if self._teller is not None:
+            self._teller.committed(upload)
         self._sync_in_background()
 
     async def _sync_data(self) -> None:
@@ -275,40 +342,17 @@ class Checkpoints:
         await self._parts.records.commit(self._lease, upload, sync=True)
         self.record = upload
 
-    # --- post-receive --------------------------------------------------------------------
-
-    def _tell_received(self) -> None:
-        hooks, now = self._parts.hooks, self._loop.time()
-        if self._parts.outbox.wants(EventKind.POST_RECEIVE):
-            self._parts.outbox.progress(self._received())
-        if self._telling or not hooks.wants(EventKind.POST_RECEIVE):
-            return
-        if now - self._told_at < RECEIVE_EVENT_SECONDS:
-            return
-        self._told_at = now
-        self._telling = True
-        told = hooks.after(self._received())
-        self._parts.crew.start_job(told, name="post-receive hook", then=self._told)
-
-    def _received(self) -> Event:
-        upload = self.record
-        event_id = f"{upload.upload_id}-{upload.version}"
-        return Event(EventKind.POST_RECEIVE, upload, event_id, self._request)
-
-    def _told(self) -> None:
-        self._telling = False
-
     # --- the end -------------------------------------------------------------------------
 
-    def _cancel_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def _cancel_tick(self) -> None:
+        if self._turn is not None:
+            self._parts.pace.forget(self, self._turn)
+            self._turn = None
 
     async def settle(self) -> None:
         """Wait for the commit in flight; none is started by itself afterwards."""
         self._settled = True
-        self._cancel_timer()
+        self._cancel_tick()
         while self._task is not None:
             await asyncio.wait([self._task])
             # The callback that forgets the task runs in the loop's next turn.
@@ -329,7 +373,7 @@ class Checkpoints:
         A sync in flight goes on without the append: the idle sync comes back to the upload.
         """
         self._settled = self._ended = True
-        self._cancel_timer()
+        self._cancel_tick()
         cancelled: asyncio.CancelledError | None = None
         while True:
             try:

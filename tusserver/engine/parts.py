@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tusserver.engine.crew import Crew
 from tusserver.engine.kinds import Kinds
+from tusserver.engine.pace import Pace
 from tusserver.engine.work import Slots
 from tusserver.gates import NoOutbox, NoQuota
 from tusserver.measures import NO_METER
@@ -51,6 +52,7 @@ class EngineParts:
     outbox: Outbox = field(default_factory=NoOutbox)
     meter: Meter = NO_METER
     crew: Crew = field(default_factory=Crew)
+    pace: Pace = field(default_factory=Pace)
     slots: Slots = field(default_factory=Slots)
 
     @property

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import TYPE_CHECKING
 
-from tusserver.errors import StateConflict
-from tusserver.measures import NO_METER, timed
+from tusserver.errors import StateConflict, TusError
+from tusserver.measures import FAILED, NO_METER, OK, timed
 from tusserver.protocol.rules import in_epoch, newer
 
 if TYPE_CHECKING:
@@ -100,6 +101,25 @@ class Records:
         """
         with timed(self._meter.committed):
             await self._commit(lease, upload, sync=sync)
+
+    def commit_at_once(self, lease: Lease, upload: Upload) -> bool:
+        """Commit as `commit` does where nothing has to be waited for; False where it has.
+
+        Raises: StorageFault, StateConflict.
+        """
+        if not self._state.is_ledger:
+            return False
+        start = time.perf_counter()
+        try:
+            done = self._storage.record_at_once(lease, upload)
+        except TusError:
+            self._meter.committed(time.perf_counter() - start, FAILED)
+            raise
+        if done:
+            if self._note is not None:
+                self._note(upload)
+            self._meter.committed(time.perf_counter() - start, OK)
+        return done
 
     async def _commit(self, lease: Lease, upload: Upload, *, sync: bool) -> None:
         await self._storage.record(lease, upload, sync=sync)

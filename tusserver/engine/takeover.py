@@ -60,26 +60,39 @@ class Takeover:
 
     # --- taking the turn -----------------------------------------------------------------
 
-    @asynccontextmanager
-    async def hold(self, work: Work) -> AsyncIterator[Lease | None]:
+    def hold(self, work: Work) -> _Hold:
         """Take the turn in this process, then the lease; None if there is no data file.
 
         The holder is asked to stop, wherever it is. Raises: UploadLocked, AppendSuperseded.
         """
+        return _Hold(self, work)
+
+    async def take(self, work: Work) -> Lease | None:
+        """Take turn and lease, as `hold` does, to be given back by `give`."""
+        slots = self._parts.slots
         with self._waiting(work) as waiting:
-            async with self._parts.slots.turn(work):
+            await slots.take(work)
+            lease = None
+            try:
                 lease = await self._parts.storage.lease(
                     work.upload_id,
                     on_contended=lambda holder: self._push_out(work.upload_id, holder, waiting),
                     timeout=LET_GO,
                 )
-                try:
-                    _check_wanted(work)
-                    waiting.over()
-                    yield lease
-                finally:
-                    if lease is not None:
-                        await lease.release()
+                _check_wanted(work)
+                waiting.over()
+            except BaseException:
+                await self.give(work, lease)
+                raise
+            return lease
+
+    async def give(self, work: Work, lease: Lease | None) -> None:
+        """Give lease and turn back."""
+        try:
+            if lease is not None:
+                await lease.release()
+        finally:
+            self._parts.slots.give(work)
 
     def _waiting(self, work: Work) -> Waiting:
         held = self._parts.slots.holder(work.upload_id) is not None
@@ -310,3 +323,20 @@ def _check_wanted(work: Work) -> None:
 
 async def _leave_alone(_holder: Holder | None) -> None:
     """Let the holder go on."""
+
+
+class _Hold:
+    """The block in which turn and lease are held."""
+
+    __slots__ = ("_lease", "_takeover", "_work")
+
+    def __init__(self, takeover: Takeover, work: Work) -> None:
+        self._takeover, self._work = takeover, work
+        self._lease: Lease | None = None
+
+    async def __aenter__(self) -> Lease | None:
+        self._lease = await self._takeover.take(self._work)
+        return self._lease
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._takeover.give(self._work, self._lease)

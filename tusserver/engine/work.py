@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import suppress
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
 from tusserver.body import BodyEnd
+from tusserver.engine.flag import Flag
 from tusserver.errors import AppendSuperseded, UploadLocked
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import Callable
 
     from tusserver.errors import TusError
     from tusserver.upload import UploadId
@@ -44,6 +45,20 @@ class Phase(Enum):
 class Work:
     """One turn at an upload; `stop` asks it to end, `wait` waits until it has let go."""
 
+    __slots__ = (
+        "_begun",
+        "_gone",
+        "_on_stop",
+        "is_chore",
+        "number",
+        "phase",
+        "progress",
+        "refusal",
+        "stopped",
+        "superseded",
+        "upload_id",
+    )
+
     def __init__(self, upload_id: UploadId, *, chore: bool = False) -> None:
         """Make a turn that has not begun."""
         self.upload_id = upload_id
@@ -57,8 +72,8 @@ class Work:
         self.refusal: TusError | None = None
         """Why the application had it stopped: the answer to its client."""
         self.progress: LiveAppend | None = None
-        self._gone = asyncio.Event()
-        self._begun = asyncio.Event()
+        self._gone = Flag()
+        self._begun = Flag()
         self._on_stop: Callable[[BodyEnd], None] | None = None
 
     @property
@@ -138,18 +153,9 @@ class Slots:
         self._coming: dict[UploadId, list[Work]] = {}
         self._stopping: BodyEnd | None = None
 
-    @contextmanager
-    def coming(self, work: Work) -> Iterator[None]:
+    def coming(self, work: Work) -> _Coming:
         """Let requests that come later see an append before it has its turn."""
-        present = self._coming.setdefault(work.upload_id, [])
-        present.append(work)
-        try:
-            yield
-        finally:
-            work.leave()
-            present.remove(work)
-            if not present:
-                self._coming.pop(work.upload_id, None)
+        return _Coming(self._coming, work)
 
     async def wait_for_earlier(self, upload_id: UploadId, *, timeout: float) -> None:
         """Wait until every append that has come receives or is over; `timeout` s at most."""
@@ -187,13 +193,16 @@ class Slots:
             upload_id in self._holders or upload_id in self._waiters or upload_id in self._coming
         )
 
-    @asynccontextmanager
-    async def turn(self, work: Work) -> AsyncIterator[Work]:
+    def turn(self, work: Work) -> _Turn:
         """Hold the turn at the work's upload; the present holder is asked to stop.
 
         Raises: UploadLocked when a hook runs there or the holder does not let go in time,
         AppendSuperseded when a newer request came meanwhile.
         """
+        return _Turn(self, work)
+
+    async def take(self, work: Work) -> None:
+        """Wait for the turn, as `turn` does, and keep it until `give`."""
         upload_id = work.upload_id
         self._line_up(work)
         try:
@@ -207,11 +216,11 @@ class Slots:
         finally:
             if self._waiters.get(upload_id) is work:
                 del self._waiters[upload_id]
-        try:
-            yield work
-        finally:
-            del self._holders[upload_id]
-            work.leave()
+
+    def give(self, work: Work) -> None:
+        """End a turn."""
+        del self._holders[work.upload_id]
+        work.leave()
 
     def _line_up(self, work: Work) -> None:
         """Send away whoever was waiting; a chore lets all requests go first."""
@@ -240,3 +249,39 @@ class Slots:
 def _overtook(other: Work, work: Work) -> bool:
     """Tell whether a request was overtaken on its way by one that came after it."""
     return not (other.is_chore or work.is_chore) and other.number > work.number
+
+
+class _Coming:
+    """The block in which an append can be seen to come."""
+
+    __slots__ = ("_coming", "_work")
+
+    def __init__(self, coming: dict[UploadId, list[Work]], work: Work) -> None:
+        self._coming, self._work = coming, work
+
+    def __enter__(self) -> None:
+        self._coming.setdefault(self._work.upload_id, []).append(self._work)
+
+    def __exit__(self, *_: object) -> None:
+        work = self._work
+        work.leave()
+        present = self._coming[work.upload_id]
+        present.remove(work)
+        if not present:
+            del self._coming[work.upload_id]
+
+
+class _Turn:
+    """The block in which a turn is held."""
+
+    __slots__ = ("_slots", "_work")
+
+    def __init__(self, slots: Slots, work: Work) -> None:
+        self._slots, self._work = slots, work
+
+    async def __aenter__(self) -> Work:
+        await self._slots.take(self._work)
+        return self._work
+
+    async def __aexit__(self, *_: object) -> None:
+        self._slots.give(self._work)

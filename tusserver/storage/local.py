@@ -322,18 +322,25 @@ class LocalStorage:
         On failure the record before holds. Raises: StorageFault, StorageFull, StateConflict (the
         ledger has a newer version).
         """
+        if not sync and self.record_at_once(lease, upload):
+            return
         held = _own(lease)
         held.check_held()
-        ledger = held.ledger
+        pool = self._syncing if sync else self._pool
+        with translated(held.ledger.path, "recording in"):
+            await pool.run(partial(held.ledger.write, upload, sync=sync))
+
+    def record_at_once(self, lease: Lease, upload: Upload) -> bool:
+        """Write the ledger while the disk is quick; False: use `record`. Raises what that does."""
+        held = _own(lease)
+        held.check_held()
+        ledger, put = held.ledger, partial(self._writer.write_now, held.ledger.descriptor)
         with translated(ledger.path, "recording in"):
-            steps = ledger.steps(upload)
-            if sync or steps is None:
-                pool = self._syncing if sync else self._pool
-                await pool.run(partial(ledger.write, upload, sync=sync))
-                return
-            for data, offset in steps:
-                await self._writer.write(ledger.descriptor, data, offset)
-            ledger.wrote(upload, steps)
+            steps = ledger.steps(upload) or []
+            done = steps and all(put(memoryview(data), at) == len(data) for data, at in steps)
+            if done:
+                ledger.wrote(upload, steps)
+        return bool(done)
 
     async def scan(
         self, after: UploadId | None, limit: int, *, gently: bool = False

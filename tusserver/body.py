@@ -63,6 +63,8 @@ class Sink(Protocol):
 
     turn: int
     """The most bytes to offer at once."""
+    position: int
+    """Where in its file the next byte goes."""
 
     def put(self, data: memoryview) -> int:
         """Store bytes that follow those before; give how many. Fewer than offered: read the rest.

@@ -7,16 +7,17 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+from aiohttp import web
 
 from tests.support.proxies import make_certificate
 from tests.web.sites import SOCKET, drain, head, site, sized, until
 from tusserver.body import ALGORITHMS, BodyEnd, Tap
 from tusserver.web.socketbody import SocketBody, pick_body
+from tusserver.web.stream import StreamBody
+from tusserver.web.turns import FRONT
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from aiohttp import web
 
     from tests.web.sites import Client, Site
 
@@ -27,6 +28,7 @@ class Full:
     """A sink that takes nothing."""
 
     turn = 2**20
+    position = 0
 
     def put(self, data: memoryview) -> int:
         del data
@@ -135,3 +137,40 @@ async def test_a_connection_that_is_full_of_requests_reads_no_more():
         assert first + await drain(body) == DATA[:length]
         it.may_answer.set()
         assert (await client.answer())[2] == "complete"
+
+
+async def test_the_rest_of_a_large_body_stays_in_the_socket_until_it_is_wanted():
+    async with site(SOCKET) as it:
+        client = await it.connect()
+        sending = asyncio.create_task(client.send(sized(len(DATA)) + DATA))
+        body = await it.body()
+        transport = it.requests[0].transport
+        assert transport is not None
+        assert not transport.is_reading()
+        assert it.requests[0].content.total_bytes <= FRONT
+        it.may_answer.set()
+        assert await drain(body) == DATA
+        assert (await client.answer())[2] == "complete"
+        await sending
+
+
+async def test_a_large_body_that_nobody_wants_is_read_after_the_answer():
+    async with site(SOCKET) as it:
+        client = await it.connect()
+        sending = asyncio.create_task(client.send(sized(len(DATA)) + DATA))
+        await it.body()
+        it.may_answer.set()
+        assert (await client.answer())[2] == ""
+        await sending
+        await client.send(head(method="HEAD"))
+        assert (await client.head())[0] == "HTTP/1.1 200 OK"
+
+
+async def test_a_large_body_can_be_read_from_aiohttps_stream_too():
+    async def handle(request: web.Request) -> web.Response:
+        return web.Response(text=str(await drain(StreamBody(request, idle_timeout=5)) == DATA))
+
+    async with site(SOCKET, handler=handle) as it:
+        client = await it.connect()
+        await client.send(sized(len(DATA)) + DATA)
+        assert (await client.answer())[2] == "True"

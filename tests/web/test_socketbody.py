@@ -37,6 +37,10 @@ class Memory:
         self.room = room
         self._most = most
 
+    @property
+    def position(self) -> int:
+        return len(self.data)
+
     def put(self, data: memoryview) -> int:
         self.offers.append(len(data))
         count = min(len(data), self._most, self.room - len(self.data))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tusserver.web.turns import QUIET_AFTER, QUIET_TURN, SHARE, TURN, Turns
+from tusserver.web.turns import GRAIN, QUIET_AFTER, QUIET_TURN, SHARE, TURN, Turns
 
 
 def test_one_fast_body_gets_a_whole_turn():
@@ -42,3 +42,17 @@ def test_slow_and_ended_bodies_take_nothing_from_the_fast():
     turns.note(slow, 1000)
     turns.leave(ended)
     assert len(turns.room(2**30, 0.0)) == TURN
+
+
+def test_a_piece_ends_where_the_file_likes_the_next_one_to_begin():
+    turns = Turns()
+    assert len(turns.room(2**30, 0.0, skew=5000)) == TURN - 5000
+    assert len(turns.room(2**30, 0.0, most=2 * SHARE, skew=5000)) == 2 * SHARE - 5000
+    assert len(turns.room(10, 0.0, skew=5000)) == 10
+    for body in [object() for _ in range(5)]:
+        turns.note(body, TURN)
+    assert len(turns.room(2**30, 0.0, skew=5000)) % GRAIN == GRAIN - 5000
+
+
+def test_wants_that_are_smaller_than_a_share_are_not_cut():
+    assert len(Turns().room(2**30, 0.0, most=1000, skew=5000)) == 1000

@@ -31,24 +31,23 @@ from tusserver.errors import InternalError, RequestMalformed
 from tusserver.protocol.dialect import choose_dialect
 from tusserver.protocol.messages import Features, Head, Headers
 from tusserver.web.heads import HEAD_TIMEOUT, TOO_SLOW, HeadTimer
-from tusserver.web.lingering import stop_hopeless
+from tusserver.web.lingering import LastResponse, stop_hopeless
 from tusserver.web.receiving import Receiving
 from tusserver.web.trailers import Framing, Trailers
-from tusserver.web.turns import Turns
+from tusserver.web.turns import FRONT
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from aiohttp import StreamReader
     from aiohttp.http import RawRequestMessage
 
     from tusserver.web.receiving import Taker
+    from tusserver.web.turns import Turns
 
 
 logger = logging.getLogger(__name__)
 
 
-class TusConnection(web.RequestHandler):
+class TusConnection(web.RequestHandler, asyncio.BufferedProtocol):
     """One connection of the program's own server."""
 
     __slots__ = (
@@ -57,6 +56,7 @@ class TusConnection(web.RequestHandler):
         "_content",
         "_framing",
         "_head_timer",
+        "_held",
         "_linger_for",
         "_receiving",
         "_refusing",
@@ -75,12 +75,13 @@ class TusConnection(web.RequestHandler):
         loop: asyncio.AbstractEventLoop,
         lingering_time: float,
         head_timeout: float = HEAD_TIMEOUT,
-        turns: Turns | None = None,
+        turns: Turns,
+        gives_sockets: bool,
         **settings: Any,
     ) -> None:
         """Take aiohttp's own settings, and how long the head of a request may take.
 
-        With `turns`, the rest of a body can be received by somebody else.
+        `turns` is what all connections of a loop receive into.
         """
         super().__init__(server, loop=loop, lingering_time=lingering_time, **settings)
         self._linger_for = lingering_time
@@ -91,9 +92,11 @@ class TusConnection(web.RequestHandler):
         self._refusing = False
         self._receiving: Receiving | None = None
         self._taken = self._unwanted = 0
-        self.gives_sockets = turns is not None
+        self._held = False
+        """Whether the transport was paused here until somebody wants the body."""
+        self.gives_sockets = gives_sockets
         """Whether `give` may be asked for."""
-        self.turns = turns or Turns()
+        self.turns = turns
         self._client_done: asyncio.Future[None] | None = None
         self.is_fresh = True
         """No request has come yet."""
@@ -116,6 +119,18 @@ class TusConnection(web.RequestHandler):
             return _without_first(message, len(message.raw_headers) - followed.fields)
         return message
 
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Give memory for what comes next: of a large body only its beginning comes with its head.
+
+        asyncio makes an object of 256 KiB for each call of `data_received`, however little comes.
+        """
+        del sizehint
+        return self.turns.front(is_head=self._answered)
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Take bytes from the network."""
+        self.data_received(self.turns.parsed(nbytes))
+
     def data_received(self, data: bytes) -> None:
         """Take bytes from the network."""
         if self._refusing:
@@ -137,8 +152,24 @@ class TusConnection(web.RequestHandler):
                 return
         super().data_received(data)
         self._check_parser()
+        if self._answered and self._framing.body_left > FRONT and self.gives_sockets:
+            self._hold()
 
     # --- bodies that somebody else receives
+
+    def _hold(self) -> None:
+        """Leave the rest of a body in the socket: most of its cost is what goes by the parser."""
+        transport = self.transport
+        if transport is not None and transport.is_reading():
+            transport.pause_reading()
+            self._held = True
+
+    def release(self) -> None:
+        """Let the rest of a body come that nobody takes from the socket."""
+        if self._held:
+            self._held = False
+            if self.transport is not None:
+                self.transport.resume_reading()
 
     def can_give(self, left: int) -> bool:
         """Tell whether the rest of the body that is being received is `left` bytes long.
@@ -150,6 +181,7 @@ class TusConnection(web.RequestHandler):
 
     def give(self, taker: Taker, left: int) -> Receiving:
         """Let somebody have the rest of the body; the transport stops until they want it."""
+        self._held = False
         self._receiving = Receiving(self, taker, left)
         return self._receiving
 
@@ -259,6 +291,7 @@ class TusConnection(web.RequestHandler):
         if self._receiving is not None:
             # Left by a handler that failed: what still comes is read, and the answer can be.
             self._receiving.stop(BodyEnd.REFUSED)
+        self.release()
         if self._framing.lost and isinstance(resp, web.StreamResponse):
             # The heads that follow could not be told from what the parser made of them.
             resp.force_close()
@@ -300,7 +333,7 @@ class TusConnection(web.RequestHandler):
             raise ConnectionError("an answer has begun: no other can be sent")
         head = Head(method=request.method, segment=None, headers=Headers(request.headers.items()))
         reply = choose_dialect(head).fail(error, features=_NO_FEATURES, head=head)
-        response = _LastResponse(
+        response = LastResponse(
             self.linger if self._refusing else None,
             status=reply.status,
             reason=reply.reason,
@@ -328,19 +361,6 @@ class TusConnection(web.RequestHandler):
             super().log_exception(*args, **kw)
 
 
-class _LastResponse(web.Response):
-    """The last response of a connection."""
-
-    def __init__(self, after: Callable[[], Awaitable[None]] | None, **arguments: Any) -> None:
-        super().__init__(**arguments)
-        self._after = after
-
-    async def write_eof(self, data: bytes = b"") -> None:
-        await super().write_eof(data)
-        if self._after is not None:
-            await self._after()
-
-
 def can_trail(request: web.BaseRequest) -> bool:
     """Tell whether the trailers of this request would be delivered."""
     return trailers_of(request) is not None
@@ -350,6 +370,13 @@ def trailers_of(request: web.BaseRequest) -> Trailers | None:
     """Give the trailers of the request that is being served; None on a host's own runner."""
     connection = request.protocol
     return connection.trailers if isinstance(connection, TusConnection) else None
+
+
+def let_come(request: web.BaseRequest) -> None:
+    """Let a body come by aiohttp's stream, whose rest may have been left in the socket."""
+    connection = request.protocol
+    if isinstance(connection, TusConnection):
+        connection.release()
 
 
 def forget_tail(request: web.BaseRequest) -> None:

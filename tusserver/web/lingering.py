@@ -7,10 +7,12 @@ under way: so what a refused client goes on sending is read for a while, and thr
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from aiohttp import StreamReader
 
@@ -42,3 +44,18 @@ def stop_hopeless(
             stop()
 
     asyncio.get_running_loop().call_later(LOOK_AFTER, look)
+
+
+class LastResponse(web.Response):
+    """The last response of a connection."""
+
+    def __init__(self, after: Callable[[], Awaitable[None]] | None, **arguments: Any) -> None:
+        """Do `after` when it has been sent; `arguments` are those of a response."""
+        super().__init__(**arguments)
+        self._after = after
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Send what is left of it."""
+        await super().write_eof(data)
+        if self._after is not None:
+            await self._after()

@@ -88,6 +88,7 @@ class _Received:
     def __init__(self) -> None:
         self.paths: list[str] = []
         self.is_right = False
+        self.position = 0
         self._bytes = bytearray()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:

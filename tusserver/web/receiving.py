@@ -27,6 +27,10 @@ class Taker(Protocol):
     def turn(self) -> int:
         """Give the most bytes that are wanted at once."""
 
+    @property
+    def skew(self) -> int:
+        """Give how far beyond a good place to begin at the next bytes lie in the file."""
+
     def arrived(self, data: memoryview, *, is_last: bool) -> None:
         """Take bytes, which are only good during the call."""
 
@@ -106,8 +110,9 @@ class Receiving(asyncio.BufferedProtocol):
     def get_buffer(self, sizehint: int) -> memoryview:
         """Give memory for the next bytes: none of them belongs to another message."""
         del sizehint
-        most = min(self._left, self._taker.turn)
-        return self._turns.room(most, asyncio.get_running_loop().time())
+        taker = self._taker
+        now = asyncio.get_running_loop().time()
+        return self._turns.room(self._left, now, most=taker.turn, skew=taker.skew)
 
     def buffer_updated(self, nbytes: int) -> None:
         """Hand on what has arrived."""

@@ -78,8 +78,11 @@ class TusServer(web.Server):
         self._stalls = Stalls(lambda: self.connections, timeout=send_timeout)
         self._stalls.start()
         self._make = request_factory
-        turns = None if ingest is Ingest.PORTABLE else Turns(small=_SMALL[ingest])
-        self._new = partial(TusConnection, self, loop=loop, turns=turns, **settings)
+        turns = Turns(small=_SMALL.get(ingest, SMALL))
+        gives_sockets = ingest is not Ingest.PORTABLE
+        self._new = partial(
+            TusConnection, self, loop=loop, turns=turns, gives_sockets=gives_sockets, **settings
+        )
 
     def __call__(self) -> TusConnection:
         """Make the protocol of a new connection."""

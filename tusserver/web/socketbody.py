@@ -13,6 +13,7 @@ from tusserver.body import BodyEnd
 from tusserver.web.connection import TusConnection
 from tusserver.web.receiving import Receiving, arrived_before
 from tusserver.web.stream import CHUNK, StreamBody
+from tusserver.web.turns import GRAIN
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -190,6 +191,11 @@ class SocketBody:
     def turn(self) -> int:
         """Give the most bytes that are wanted at once."""
         return CHUNK if self._sink is None else self._sink.turn
+
+    @property
+    def skew(self) -> int:
+        """Give how far beyond a multiple of `GRAIN` the next bytes begin in the file."""
+        return 0 if self._sink is None else self._sink.position % GRAIN
 
     def arrived(self, data: memoryview, *, is_last: bool) -> None:
         """Take bytes from the socket."""

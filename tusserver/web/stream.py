@@ -19,7 +19,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from tusserver.body import BodyEnd
-from tusserver.web.connection import parser_gave_up, trailers_of
+from tusserver.web.connection import let_come, parser_gave_up, trailers_of
 
 if TYPE_CHECKING:
     from aiohttp import StreamReader
@@ -105,6 +105,7 @@ class StreamBody:
         """Wait for bytes, at most 256 KiB; b"" once the body has ended. Safe to cancel."""
         if self._rest or self._then is not None:
             return self._piece()
+        let_come(self._request)
         self._start_waiting()
         try:
             data = await self._content.readany()

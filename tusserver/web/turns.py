@@ -10,6 +10,12 @@ QUIET_TURN = 4_194_304
 """The same while there are large bodies only."""
 SHARE = 131_072
 """The least that one body is given of a turn: less costs more than it helps others."""
+GRAIN = 65_536
+"""Bytes at whose multiples in the file pieces end: the kernel copies whole pages at less cost."""
+FRONT = 65_536
+"""Bytes that are taken of a connection at a time while a head is awaited."""
+PARSED = 262_144
+"""Bytes that are taken at a time of what a parser has to see."""
 QUIET_AFTER = 0.1
 """Seconds since the last small request after which nobody is taken to wait."""
 
@@ -27,15 +33,31 @@ class Turns:
         self._eager: set[object] = set()
         self._small_at = float("-inf")
 
-    def room(self, most: int, now: float) -> memoryview:
-        """Give the memory for the next bytes of one body: at most so many."""
-        if not self._buffer:
-            self._buffer = memoryview(bytearray(TURN))
-        share = TURN
+    def room(self, left: int, now: float, *, most: int = TURN, skew: int = 0) -> memoryview:
+        """Give the memory for the next bytes of one body, of which so many are left.
+
+        `most`: what is wanted at once; `skew`: how far beyond a multiple of `GRAIN` they begin.
+        """
+        share = most
         if len(self._eager) > 1:
             turn = QUIET_TURN if now - self._small_at > QUIET_AFTER else TURN
-            share = max(turn // len(self._eager), SHARE)
-        return self._buffer[: min(most, share, TURN)]
+            share = min(most, max(turn // len(self._eager) // GRAIN * GRAIN, SHARE))
+        if share >= SHARE:
+            share -= skew
+        return self._memory(min(left, share))
+
+    def front(self, *, is_head: bool) -> memoryview:
+        """Give the memory for what a parser is to see next."""
+        return self._memory(FRONT if is_head else PARSED)
+
+    def _memory(self, count: int) -> memoryview:
+        if not self._buffer:
+            self._buffer = memoryview(bytearray(TURN))
+        return self._buffer[:count]
+
+    def parsed(self, count: int) -> bytes:
+        """Give the bytes that have arrived for a parser."""
+        return bytes(self._buffer[:count])
 
     def note_small(self, now: float) -> None:
         """Note that a small request has come: it is not to wait long for its next turn."""

@@ -177,3 +177,15 @@ def test_who_ends_the_program_while_it_starts_anew_is_heard(start: Start, worker
     program = start(f"--workers={workers}", patch=late).ready()
     assert program.end(signal.SIGHUP) == 0
     assert program.log.count("try it with") == 1
+
+
+def test_a_worker_that_begins_while_a_restart_is_tried_ends_without_a_word(start: Start):
+    program = start("--workers=2").ready()
+    first, _ = before = program.settled(2)
+    os.kill(program.pid, signal.SIGHUP)
+    assert eventually(lambda: len(program.workers()) == 3), "the rehearsal is a child too"
+    os.kill(first, signal.SIGKILL)
+    program.ready(times=2)
+    assert all(eventually(lambda pid=pid: is_gone(pid), within=8.0) for pid in before)
+    assert program.end(signal.SIGTERM) == 0
+    assert "is still running" not in program.log, program.log

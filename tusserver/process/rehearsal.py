@@ -52,3 +52,10 @@ class Rehearsal:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+
+    def leave(self) -> None:
+        """Leave it to the parent, in a worker that was forked meanwhile: it is no child of ours."""
+        if self._process is not None:
+            # What Popen takes for running it warns of when it is thrown away.
+            self._process.returncode = 0
+            self._process = None

@@ -183,6 +183,8 @@ class Supervisor:
     def _become_worker(self) -> None:
         """Let go, in the child, of what is the parent's."""
         self._selector.close()
+        if self._rehearsal is not None:
+            self._rehearsal.leave()
         for worker in self._all():
             worker.link.close()
         self._signals.close()

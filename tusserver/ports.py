@@ -50,6 +50,8 @@ class Peek:
 
     record: Upload | None
     holder: Holder | None
+    is_gone: bool = False
+    """Whether there is neither a ledger nor data."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,13 +24,27 @@ class Broken(AssertionError):
     """The server did what it must never do."""
 
 
+class Refused(Exception):
+    """The server told to come again later."""
+
+
+def create(tus: Tus, length: int) -> str:
+    """Create an upload; give its path. Raises: Refused."""
+    answer = tus.post({"Upload-Length": str(length)})
+    if answer.status == 201:
+        return tus.target(answer.get("Location"))
+    if answer.status not in WAITS or not answer.get("Retry-After"):
+        raise Broken(f"POST was answered {answer}")
+    raise Refused(answer.code)
+
+
 class Upload:
     """One upload: its bytes, and the highest offset that was acknowledged."""
 
     def __init__(self, tus: Tus, data: bytes) -> None:
         self.tus = tus
         self.data = data
-        self.target = tus.create(len(data))
+        self.target = create(tus, len(data))
         self.told = 0
         self.refusals: list[int] = []
         """The statuses of trouble that it met."""
@@ -132,7 +146,7 @@ class Crowd:
         while True:
             try:
                 return Upload(self._tus, data)
-            except (OSError, WireError, AssertionError) as error:
+            except (OSError, WireError, Refused) as error:
                 if time.monotonic() > deadline:
                     raise Broken(f"nothing can be created any more: {error}") from error
                 time.sleep(LONGEST_PAUSE)

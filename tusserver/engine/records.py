@@ -73,6 +73,17 @@ class Records:
         peek, stored = await asyncio.gather(
             self._storage.peek(upload_id), self._state.get(upload_id)
         )
+        if peek.is_gone and stored is not None and stored.epoch == self._storage.epoch:
+            # Unless it was made in this moment: the state store is told of it last.
+            peek = await self._storage.peek(upload_id)
+            if peek.is_gone:
+                logger.warning(
+                    "upload %s: the state store has a record of it, but its files are gone; it was "
+                    "removed and the state store set back, or somebody deletes files in the upload "
+                    "directory",
+                    upload_id,
+                )
+                return peek, None
         record = newer(peek.record, stored)
         if record is not None and record != stored:
             record = await self._restore(record, kept=peek.record is not None)

@@ -347,7 +347,9 @@ class Leases:
         name = self._places.data_name(upload_id)
         if holder is not None and not held_here and not is_locked(name):
             holder = None  # It died and left its name.
-        return Peek(None if ledger is None else ledger.record, holder)
+        if ledger is None:
+            return Peek(None, holder, is_gone=not os.path.lexists(name))
+        return Peek(ledger.record, holder)
 
 
 @contextmanager

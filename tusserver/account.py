@@ -36,6 +36,8 @@ class Account:
     """The method that holds: an override counts."""
     path: str
     """The path as it was sent, without the query, which may be a credential."""
+    remote: str | None = None
+    """Who the client is; None before that was looked at."""
     upload_id: str = ""
     owner: str = ""
     offset_before: int | None = None

@@ -17,7 +17,8 @@ import select
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from collections import deque
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -39,10 +40,11 @@ GATHER_SECONDS = 0.02
 LAST_WORDS = 2.0
 """Seconds for which the end of the program waits for a reader of its last lines."""
 
-_IN_MESSAGE = frozenset({"method", "path", "status"})
-"""Fields of a request that its message has told already."""
+_ASKED = ("method", "path", "status")
+"""Fields of a request that its message tells; they stand alone where programs read."""
 _NUMBERS = frozenset({int, float})
-_BARE = re.compile(r'[^ "=]+')
+_is_bare = re.compile(r'[^ "=]+').fullmatch
+_NAMES = {level: logging.getLevelName(level) for level in (logging.INFO, logging.WARNING)}
 
 
 def start_logging(level: str = "warning", style: str = TEXT) -> None:
@@ -93,26 +95,28 @@ _WRITER = _Writer()
 def log_request(
     logger: logging.Logger,
     level: int,
-    message: str,
-    arguments: tuple[str | int, ...],
+    request_id: str,
+    asked: tuple[str, str, int],
     fields: Mapping[str, str | float],
 ) -> None:
-    """Log what came of a request: a message, with its arguments, and the fields that follow it.
+    """Log what came of the present request: method, path and status, and fields that follow.
 
     Where text goes to our own thread and nowhere else, no record is made of it: that costs more
-    than the line. The logger must be enabled for the level.
+    than the line. The logger must be enabled for the level, which is INFO or WARNING.
     """
     handler = _WRITER.alone
     if handler is None:
-        logger.log(level, message, *arguments, extra={"tus_fields": fields}, stacklevel=2)
+        told = dict(zip(_ASKED, asked, strict=True))
+        extra = {"tus_fields": {**told, **fields}}
+        logger.log(level, "%s %s %d", *asked, extra=extra, stacklevel=2)
         return
-    account = current_account()
+    method, path, status = asked
     line = text_line(
         time.time(),
         logger.name,
-        logging.getLevelName(level),
-        request_id="" if account is None else account.request_id,
-        message=message % arguments,
+        _NAMES[level],
+        request_id=request_id,
+        message=f"{method} {path} {status}",
         fields=fields,
     )
     handler.put(line, is_urgent=level >= logging.WARNING)
@@ -148,13 +152,14 @@ class TextLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Write one record; what is more than a line of it is indented."""
         known = record.__dict__
+        fields = known.get("tus_fields", {})
         line = text_line(
             record.created,
             record.name,
             record.levelname,
             request_id=known.get("request_id", ""),
             message=record.getMessage(),
-            fields=known.get("tus_fields", {}),
+            fields={name: value for name, value in fields.items() if name not in _ASKED},
         )
         if record.exc_info or record.exc_text or record.stack_info:
             return "\n".join([line, *self._more(record)])
@@ -179,16 +184,16 @@ def text_line(
 ) -> str:
     """Write a line for people."""
     mark = f"[{request_id}] " if request_id else ""
-    line = f"{rfc3339(created)} {level} {name} {mark}{message}"
-    for field, value in fields.items():
-        if field not in _IN_MESSAGE:
-            line += f" {field}={value if type(value) in _NUMBERS else _value(value)}"
-    return _plain(line)
+    told = [
+        f" {field}={value if type(value) in _NUMBERS else _value(value)}"
+        for field, value in fields.items()
+    ]
+    return _plain(f"{rfc3339(created)} {level} {name} {mark}{message}{''.join(told)}")
 
 
 def _value(value: object) -> str:
     text = str(value)
-    return text if _BARE.fullmatch(text) else json.dumps(text, ensure_ascii=False)
+    return text if _is_bare(text) else json.dumps(text, ensure_ascii=False)
 
 
 def _plain(text: str) -> str:
@@ -236,12 +241,14 @@ class QueuedHandler(logging.Handler):
         os.register_at_fork(after_in_child=self._begin)
 
     def _begin(self) -> None:
-        # What is queued: a line, or what to set once all before it is written.
-        self._lines: queue.SimpleQueue[str | threading.Event] = queue.SimpleQueue()
+        self._lines: deque[str] = deque()
+        # What wakes the thread: the first of the lines that wait, and each that is urgent.
+        self._calls: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._is_called = False
+        self._flushing: deque[threading.Event] = deque()
         self._lost = 0
         self._counting = threading.Lock()
         self._closing = False
-        self._urgent = threading.Event()
         self._thread: threading.Thread | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -259,29 +266,38 @@ class QueuedHandler(logging.Handler):
             # Not a moment earlier: whoever forks before the first line has no thread to lose.
             self._thread = threading.Thread(target=self._run, name="tusserver-log", daemon=True)
             self._thread.start()
-        if self._lines.qsize() < self._max_waiting:
-            self._lines.put(line)
-            if is_urgent:
-                self._urgent.set()
-        else:
+        if len(self._lines) >= self._max_waiting:
             with self._counting:
                 self._lost += 1
+            return
+        self._lines.append(line)
+        # Who is called already has not begun to take lines: it will see this one.
+        if not self._is_called:
+            self._is_called = True
+            self._calls.put(None)
+        if is_urgent:
+            self._calls.put(None)
 
     def _run(self) -> None:
+        lines, calls = self._lines, self._calls
         while not self._closing:
-            items = [self._lines.get()]
-            self._urgent.wait(GATHER_SECONDS)
-            self._urgent.clear()
-            while len(items) < BATCH and not self._lines.empty():
-                items.append(self._lines.get_nowait())
-            told = [item for item in items if isinstance(item, str)]
-            if self._lost:
-                told.append(self._tell_lost())
-            if told:
-                self._write("".join(f"{line}\n" for line in told).encode(errors="replace"))
-            for item in items:
-                if isinstance(item, threading.Event):
-                    item.set()
+            calls.get()
+            with suppress(queue.Empty):  # Until the second call, which is an urgent one.
+                calls.get(timeout=GATHER_SECONDS)
+            self._is_called = False
+            # Whoever flushes waits for no line that comes later.
+            flushing = [self._flushing.popleft() for _ in range(len(self._flushing))]
+            left = len(lines)
+            while left or self._lost:
+                count = min(left, BATCH)
+                left -= count
+                told = [lines.popleft() for _ in range(count)]
+                if self._lost:
+                    told.append(self._tell_lost())
+                told.append("")
+                self._write("\n".join(told).encode(errors="replace"))
+            for event in flushing:
+                event.set()
 
     def _tell_lost(self) -> str:
         with self._counting:
@@ -307,15 +323,16 @@ class QueuedHandler(logging.Handler):
         if self._thread is None:
             return
         written = threading.Event()
-        self._lines.put(written)
-        self._urgent.set()
+        self._flushing.append(written)
+        self._calls.put(None)
+        self._calls.put(None)  # It does not gather either.
         written.wait(LAST_WORDS)
 
     def close(self) -> None:
         """Write what waits, for two seconds at most, and end the thread."""
         self.flush()
         self._closing = True
-        self._lines.put(threading.Event())  # Wakes the thread, for which that is all.
-        self._urgent.set()
+        self._calls.put(None)
+        self._calls.put(None)
         self._thread = None
         super().close()

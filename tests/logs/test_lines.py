@@ -189,7 +189,9 @@ def test_uploads_go_on_while_nobody_reads_the_log(upload_dir):
 
 def test_a_request_is_the_same_line_with_and_without_a_record(pipe, monkeypatch):
     reader, writer = pipe
-    fields = {"method": "GET", "remote": EVIL, "seconds": 0.25}
+    asked = ("GET", EVIL, 204)
+    fields = {"remote": EVIL, "seconds": 0.25}
+    all_fields = dict(zip(("method", "path", "status"), asked, strict=True)) | fields
     monkeypatch.setattr(time, "time", lambda: 1_700_000_000.125)
     logger = logging.getLogger("tusserver.access")
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
@@ -197,8 +199,8 @@ def test_a_request_is_the_same_line_with_and_without_a_record(pipe, monkeypatch)
         monkeypatch.setattr(sys, "stderr", stream)
         start_logging("info")
         with lines_in_thread():
-            log_request(logger, logging.INFO, "%s %s", ("GET", EVIL), fields)
-            logger.info("%s %s", "GET", EVIL, extra={"tus_fields": fields})
+            log_request(logger, logging.INFO, "", asked, fields)
+            logger.info("%s %s %d", *asked, extra={"tus_fields": all_fields})
             flush_lines()
     first, second = read_all(reader).decode().splitlines()
     assert first == second

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tusserver.protocol.messages import Append, Create, Features, Head, Headers
+from multidict import CIMultiDict
+
+from tusserver.protocol.messages import Append, Create, Features, Head
 from tusserver.protocol.tus1 import Tus1
 
 A = "0123456789abcdef0123456789abcdef"
@@ -38,7 +40,7 @@ def head_of(method, segment=None, /, length=0, *, version="1.0.0", trail=True, *
     return Head(
         method=method,
         segment=segment,
-        headers=Headers(lines),
+        headers=CIMultiDict(lines),
         content_length=length,
         can_trail=trail,
     )

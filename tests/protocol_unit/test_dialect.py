@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from multidict import CIMultiDict
 
 from tusserver.protocol.dialect import choose_dialect
-from tusserver.protocol.messages import Head, Headers
+from tusserver.protocol.messages import Head
 from tusserver.protocol.tus1 import Tus1
 
 
@@ -21,5 +22,5 @@ from tusserver.protocol.tus1 import Tus1
     ids=["tus", "tus-from-ios", "another-version", "neither"],
 )
 def test_a_request_is_spoken_in_tus_1(fields):
-    head = Head(method="PATCH", segment=None, headers=Headers(fields.items()))
+    head = Head(method="PATCH", segment=None, headers=CIMultiDict(fields.items()))
     assert isinstance(choose_dialect(head), Tus1)

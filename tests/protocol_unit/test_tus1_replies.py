@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 
 import pytest
+from multidict import CIMultiDict
 
 from tests.protocol_unit.heads import FEATURES, A
 from tusserver import errors
@@ -18,7 +19,6 @@ from tusserver.protocol.messages import (
     Extras,
     Features,
     Head,
-    Headers,
     Reply,
     Terminated,
 )
@@ -30,7 +30,7 @@ NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 
 def head_of(method, *fields):
     lines = [("Tus-Resumable", "1.0.0"), *fields]
-    return Head(method=method, segment=A, headers=Headers(lines), content_length=0)
+    return Head(method=method, segment=A, headers=CIMultiDict(lines), content_length=0)
 
 
 def fail(error, method="PATCH", features=FEATURES):

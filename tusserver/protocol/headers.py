@@ -50,15 +50,17 @@ _QUERY = re.compile(r"\?[^ ]*")
 
 
 def single(headers: Headers, name: str) -> str | None:
-    """Give the value of a field that may be sent once; None if it was not sent.
+    """Give the value of a field that may be sent once, without blanks; None if it was not sent.
 
     Raises: HeaderInvalid when it was sent again, even with an equal value: a proxy on the way
     may have looked at another one of them.
     """
-    values = headers.all(name)
+    if name not in headers:
+        return None
+    values = headers.getall(name)
     if len(values) > 1:
         raise HeaderInvalid(name, "was sent more than once")
-    return values[0] if values else None
+    return values[0].strip(" \t")
 
 
 def joined(headers: Headers, name: str) -> str:
@@ -66,11 +68,16 @@ def joined(headers: Headers, name: str) -> str:
 
     An empty line equals none.
     """
-    return ",".join(line for line in headers.all(name) if line)
+    if name not in headers:
+        return ""
+    lines = (line.strip(" \t") for line in headers.getall(name))
+    return ",".join(line for line in lines if line)
 
 
 def parse_tokens(headers: Headers, name: str) -> tuple[str, ...]:
     """Read a list of tokens without case, over all lines of a field, in lower case."""
+    if name not in headers:
+        return ()
     items = (item.strip(" \t").lower() for item in joined(headers, name).split(","))
     return tuple(item for item in items if item)
 
@@ -105,11 +112,12 @@ def parse_integer(header: str, value: str) -> int:
 
 def format_imf_fixdate(moment: datetime) -> str:
     """Format an aware time for `Upload-Expires` (RFC 9110 section 5.6.7), in whole seconds."""
-    return _imf_fixdate(floor(moment.timestamp()))
+    return imf_fixdate(floor(moment.timestamp()))
 
 
 @lru_cache(maxsize=16)
-def _imf_fixdate(seconds: int) -> str:
+def imf_fixdate(seconds: int) -> str:
+    """Write so many seconds since 1970 as a date of HTTP."""
     # Uploads of the same second expire in the same second.
     return format_datetime(datetime.fromtimestamp(seconds, UTC), usegmt=True)
 

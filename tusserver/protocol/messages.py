@@ -7,44 +7,27 @@ the engine knows neither HTTP nor dialects.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping, Sequence
 
     from tusserver.caller import Caller
     from tusserver.errors import TusError
     from tusserver.upload import Upload, UploadId
 
 
-class Headers:
-    """The header fields of one message: names without case, values with blanks trimmed."""
+class Headers(Protocol):
+    """The header fields of one message as they were received: names without case.
 
-    __slots__ = ("_fields",)
+    What this asks for a `CIMultiDict` does; `headers.single` and `joined` read values.
+    """
 
-    def __init__(self, fields: Iterable[tuple[str, str]]) -> None:
-        """Take the fields in the order in which they were sent."""
-        self._fields: dict[str, list[str]] = {}
-        known = self._fields
-        for name, value in fields:
-            lower = name.lower()
-            if lower in known:
-                known[lower].append(value.strip(" \t"))
-            else:
-                known[lower] = [value.strip(" \t")]
+    def getall(self, name: str, /) -> Sequence[str]:
+        """Give every value of a field that was sent, in order."""
 
-    def all(self, name: str) -> list[str]:
-        """Give every value of a field, in order."""
-        return self._fields.get(name.lower(), [])
-
-    def get(self, name: str) -> str | None:
-        """Give the first value of a field, or None."""
-        values = self._fields.get(name.lower())
-        return values[0] if values else None
-
-    def __contains__(self, name: str) -> bool:
-        """Tell whether the field was sent at all."""
-        return name.lower() in self._fields
+    def __contains__(self, name: object, /) -> bool:
+        """Tell whether a field was sent at all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,9 +57,12 @@ class Checksum:
     digest: bytes | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Features:
-    """What the composed parts can really do: `Tus-Extension` is made from it."""
+    """What the composed parts can really do: `Tus-Extension` is made from it.
+
+    Made once and looked up with each request: so one equals nothing but itself.
+    """
 
     extensions: frozenset[str]
     algorithms: tuple[str, ...] = ()
@@ -237,4 +223,6 @@ class Reply:
     headers: tuple[tuple[str, str], ...] = ()
     body: str = ""
     """Plain text; never sent for HEAD."""
+    is_bare: bool = field(default=False, compare=False)
+    """Nothing in it is an application's, and it has no body."""
     close: bool = False

@@ -49,6 +49,10 @@ if TYPE_CHECKING:
     from tusserver.upload import Upload
 
 VERSION = "1.0.0"
+_VERSION_FIELD = ("Tus-Resumable", VERSION)
+_UNCACHED = ("Cache-Control", "no-store")
+
+_OVERRIDE = "X-HTTP-Method-Override"
 
 STATUS: dict[str, tuple[int, str]] = {
     "header_invalid": (400, "Bad Request"),
@@ -126,10 +130,12 @@ class Tus1:
         Honoured from any method, but only beside `Tus-Resumable`, which no page of another
         origin can send without asking first. Never raises: `parse` refuses a malformed one.
         """
-        values = head.headers.all("X-HTTP-Method-Override")
-        if len(values) == 1 and "Tus-Resumable" in head.headers and is_token(values[0]):
-            return values[0].upper()
-        return head.method
+        headers = head.headers
+        if _OVERRIDE not in headers or "Tus-Resumable" not in headers:
+            return head.method
+        values = headers.getall(_OVERRIDE)
+        value = values[0].strip(" \t")
+        return value.upper() if len(values) == 1 and is_token(value) else head.method
 
     def parse(self, head: Head, features: Features) -> Command:
         """Turn the head of a request into a command; nothing of its body is needed.
@@ -143,15 +149,15 @@ class Tus1:
         _check_override(head.headers)
         if method == "OPTIONS":
             return Discover()
-        announced = _announced(features)
-        allowed = _allowed(head.segment, announced, features)
+        segment = head.segment
+        allowed = _allowed(features, is_upload=segment is not None)
         if method not in allowed:
             raise MethodNotAllowed(method, allowed)
-        if head.segment is None:
-            return parse_create(head, features, announced)
-        if not is_upload_id(head.segment):
+        if segment is None:
+            return parse_create(head, features, _announced(features))
+        if not is_upload_id(segment):
             raise UploadNotFound
-        upload_id = UploadId(head.segment)
+        upload_id = UploadId(segment)
         match method:
             case "HEAD":
                 return Describe(upload_id)
@@ -160,7 +166,7 @@ class Tus1:
             case "DELETE":
                 return Terminate(upload_id)
             case _:
-                return parse_append(upload_id, head, features, announced)
+                return parse_append(upload_id, head, features, _announced(features))
 
     def reply(
         self,
@@ -176,24 +182,24 @@ class Tus1:
         of a body that does not follow; to an overridden one it would announce bytes.
         """
         match result:
-            case Discovered():
-                return _reply(204, _describe_server(features))
+            case Described():
+                fields = _describe_upload(result)
+                if head.method == "HEAD" and result.content_length is not None:
+                    fields.append(("Content-Length", str(result.content_length)))
+                return _reply(200, fields)
+            case Appended():
+                fields = [("Upload-Offset", str(result.upload.offset)), *_expiry(result.upload)]
+                return _reply(204, fields, extras=result.extras)
             case Created():
                 fields = [("Location", locate(result.upload.upload_id))]
                 if result.with_body:
                     fields.append(("Upload-Offset", str(result.upload.offset)))
                 fields += _expiry(result.upload)
                 return _reply(201, fields, extras=result.extras, close=result.close)
-            case Appended():
-                fields = [("Upload-Offset", str(result.upload.offset)), *_expiry(result.upload)]
-                return _reply(204, fields, extras=result.extras)
-            case Described():
-                fields = _describe_upload(result)
-                if head.method == "HEAD" and result.content_length is not None:
-                    fields.append(("Content-Length", str(result.content_length)))
-                return _reply(200, fields)
             case Terminated():
                 return _reply(204, [])
+            case Discovered():
+                return _reply(204, _describe_server(features))
             case _:
                 assert_never(result)
 
@@ -259,11 +265,11 @@ def _announced(features: Features) -> tuple[str, ...]:
     return tuple(extension for extension in _EXTENSIONS if extension in works)
 
 
-def _allowed(
-    segment: str | None, announced: tuple[str, ...], features: Features
-) -> tuple[str, ...]:
-    """Give the methods that work on the creation URL (no segment) or on an upload's."""
-    if segment is None:
+@lru_cache(maxsize=64)
+def _allowed(features: Features, *, is_upload: bool) -> tuple[str, ...]:
+    """Give the methods that work on the creation URL or on an upload's."""
+    announced = _announced(features)
+    if not is_upload:
         return ("POST", "OPTIONS") if "creation" in announced else ("OPTIONS",)
     get = ("GET",) if "download" in features.extensions else ()
     delete = ("DELETE",) if "termination" in announced else ()
@@ -297,11 +303,11 @@ def _check_version(headers: Headers, method: str) -> None:
 
 
 def _check_override(headers: Headers) -> None:
-    if "X-HTTP-Method-Override" not in headers or "Tus-Resumable" not in headers:
+    if _OVERRIDE not in headers or "Tus-Resumable" not in headers:
         return
-    value = single(headers, "X-HTTP-Method-Override")
+    value = single(headers, _OVERRIDE)
     if value is not None and not is_token(value):
-        raise HeaderInvalid("X-HTTP-Method-Override", "must be the name of a method")
+        raise HeaderInvalid(_OVERRIDE, "must be the name of a method")
 
 
 # --- replies ------------------------------------------------------------------------------
@@ -315,15 +321,22 @@ def _reply(
     close: bool = False,
 ) -> Reply:
     """Make a reply; what hooks add comes after what the protocol says."""
-    added = () if extras is None else tuple(extras.headers.items())
-    body = "" if extras is None else extras.body or ""
-    fields = [("Tus-Resumable", VERSION), *fields]
+    fields.insert(0, _VERSION_FIELD)
+    if extras is None or not (extras.headers or extras.body):
+        return Reply(status=status, headers=tuple(fields), is_bare=True, close=close)
+    added = tuple(extras.headers.items())
+    body = extras.body or ""
     if body:
         status = HTTPStatus.OK if status == HTTPStatus.NO_CONTENT else status
         fields.append(("X-Content-Type-Options", "nosniff"))
         if not any(name.lower() == "content-type" for name, _ in added):
             fields.append(("Content-Type", "text/plain; charset=utf-8"))
-    return Reply(status=status, headers=_with_added(fields, added), body=body, close=close)
+    return Reply(
+        status=status,
+        headers=_with_added(fields, added),
+        body=body,
+        close=close,
+    )
 
 
 def _with_added(
@@ -344,7 +357,7 @@ def _expiry(upload: Upload) -> list[tuple[str, str]]:
 
 def _describe_upload(result: Described) -> list[tuple[str, str]]:
     upload = result.upload
-    fields = [("Cache-Control", "no-store")]
+    fields = [_UNCACHED]
     if result.offset is not None:
         fields.append(("Upload-Offset", str(result.offset)))
     if result.length is not None:
@@ -358,7 +371,9 @@ def _describe_upload(result: Described) -> list[tuple[str, str]]:
         fields.append(("Upload-Concat", upload.concat))
     if upload.digest:
         fields.append(("Repr-Digest", upload.digest))
-    return fields + _expiry(upload)
+    if upload.expires_at is not None:
+        fields += _expiry(upload)
+    return fields
 
 
 def _remedy(error: TusError, features: Features) -> list[tuple[str, str]]:

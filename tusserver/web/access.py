@@ -37,6 +37,11 @@ class Gate:
         self._engine = engine
         self._authorizer: Authorizer | None = engine.parts.authorizer
 
+    @property
+    def is_guarded(self) -> bool:
+        """Tell whether anybody is asked at all."""
+        return self._authorizer is not None
+
     async def admit(self, command: Command, request: RequestInfo) -> tuple[Command, RequestInfo]:
         """Find out who asks; give the command and the request with the callers filled in.
 

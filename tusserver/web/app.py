@@ -35,7 +35,7 @@ def tus_app(
     handle = count(handlers.handle)
     app = web.Application()
     if base_path is not None:
-        uploads = count(partial(handlers.serve, base_path=base_path))
+        uploads = count(partial(handlers.serve, base_path=base_path, is_direct=True))
         app[SHORT_WAY] = ShortWay(base_path, uploads)
     app.add_routes(routes)
     # A sub-application mounted at /files/ also gets /files: never a redirect, which would

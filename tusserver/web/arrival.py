@@ -1,7 +1,4 @@
-"""Where a request came from, proxies looked through (floor 5).
-
-A request keeps what was found out: `arrival_of` gives it to whoever logs or decides later.
-"""
+"""Where a request came from, proxies looked through (floor 5)."""
 
 from __future__ import annotations
 
@@ -9,8 +6,6 @@ import logging
 import socket
 import time
 from typing import TYPE_CHECKING, NamedTuple
-
-from aiohttp import web
 
 from tusserver.values import UNIX
 from tusserver.web.forwarded import (
@@ -24,6 +19,8 @@ from tusserver.web.forwarded import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from aiohttp import web
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +44,6 @@ class Arrival(NamedTuple):
 
 
 _NOTHING = Forwarding()
-_ARRIVAL = web.RequestKey("tusserver.arrival", Arrival)
 
 
 class Arrivals:
@@ -58,35 +54,33 @@ class Arrivals:
     ) -> None:
         """Believe these proxies; `clock` gives seconds that never jump."""
         self._trusted = TrustedProxies(trusted)
+        self._is_anybody_trusted = bool(self._trusted)
         self._clock = clock
         self._quiet_until = float("-inf")
         self._hinted = False
 
     def of(self, request: web.BaseRequest) -> Arrival:
-        """Find out where a request came from, and keep it with the request."""
-        arrival = self._look(request)
-        request[_ARRIVAL] = arrival
-        return arrival
-
-    def _look(self, request: web.BaseRequest) -> Arrival:
+        """Find out where a request came from."""
+        headers = request.headers
+        host = request.host if "Host" in headers else ""
+        if not self._is_anybody_trusted:
+            # What a host application made of its own proxies holds.
+            if not self._hinted and any(map(headers.__contains__, FIELDS)):
+                self._hint(request)
+            return Arrival(request.remote or "", request.scheme, host)
         peer = peer_of(request)
-        host = request.host if "Host" in request.headers else ""
         told = _NOTHING
         if self._trusted.trusts(peer):
             try:
-                told = read_forwarding(lambda name: request.headers.getall(name, ()), self._trusted)
+                told = read_forwarding(lambda name: headers.getall(name, ()), self._trusted)
             except ForwardedError as error:
                 self._warn(peer, error)
-        elif not self._trusted:
-            self._hint(request, peer)
-        # Without proxies of ours, what a host application made of its own proxies holds.
-        client = told.client or (peer if self._trusted else request.remote or "")
         scheme = told.scheme or request.scheme
         if told.host is not None:
             host = told.host
         elif told.port is not None:
             host = host_with_port(host, told.port, scheme)
-        return Arrival(client, scheme, host)
+        return Arrival(told.client or peer, scheme, host)
 
     def _warn(self, peer: str, error: ForwardedError) -> None:
         if self._clock() < self._quiet_until:
@@ -99,25 +93,15 @@ class Arrivals:
             error,
         )
 
-    def _hint(self, request: web.BaseRequest, peer: str) -> None:
+    def _hint(self, request: web.BaseRequest) -> None:
         """Say once that there is a proxy, by the look of it, which nobody told us of."""
-        if self._hinted:
-            return
-        headers = request.headers
-        found = [name for name in FIELDS if name in headers]
-        if found:
-            self._hinted = True
-            logger.warning(
-                "a request from %s carries %s, which is ignored: if that is your proxy, name it "
-                "in --trusted-proxies (told once)",
-                peer or "an unknown address",
-                found[0],
-            )
-
-
-def arrival_of(request: web.BaseRequest) -> Arrival | None:
-    """Give what was found out about a request; None before it reached its handler."""
-    return request.get(_ARRIVAL)
+        self._hinted = True
+        logger.warning(
+            "a request from %s carries %s, which is ignored: if that is your proxy, name it "
+            "in --trusted-proxies (told once)",
+            peer_of(request) or "an unknown address",
+            next(name for name in FIELDS if name in request.headers),
+        )
 
 
 def peer_of(request: web.BaseRequest) -> str:

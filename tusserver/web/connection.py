@@ -29,7 +29,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from tusserver.body import BodyEnd
 from tusserver.errors import InternalError, RequestMalformed
 from tusserver.protocol.dialect import choose_dialect
-from tusserver.protocol.messages import Features, Head, Headers
+from tusserver.protocol.messages import Features, Head
 from tusserver.web.heads import HEAD_TIMEOUT, TOO_SLOW, HeadTimer
 from tusserver.web.lingering import LastResponse, stop_hopeless
 from tusserver.web.receiving import Receiving
@@ -249,7 +249,7 @@ class TusConnection(web.RequestHandler, asyncio.BufferedProtocol):
     def _check_parser(self) -> None:
         """End the body that is being received if the parser gave it up."""
         content = self._content
-        if content is not None and parser_gave_up(self, content):
+        if content is not None and not content.is_eof() and parser_gave_up(self, content):
             self._refusing = True
             self._end_body(web.RequestPayloadError("malformed chunk"))
 
@@ -331,7 +331,7 @@ class TusConnection(web.RequestHandler, asyncio.BufferedProtocol):
             error = InternalError()
         if request.writer.output_size > 0:
             raise ConnectionError("an answer has begun: no other can be sent")
-        head = Head(method=request.method, segment=None, headers=Headers(request.headers.items()))
+        head = Head(method=request.method, segment=None, headers=request.headers)
         reply = choose_dialect(head).fail(error, features=_NO_FEATURES, head=head)
         response = LastResponse(
             self.linger if self._refusing else None,

@@ -67,10 +67,11 @@ _EXPOSED = (
 )
 
 _EXPOSED_LIST = ", ".join(_EXPOSED)
-_FOR_ALL = {
+FOR_ALL = {
     "Access-Control-Allow-Origin": ANY,
     "Access-Control-Expose-Headers": _EXPOSED_LIST,
 }
+"""What an answer says where every page may read it."""
 
 _ORIGIN = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]*)://"
@@ -157,7 +158,7 @@ def response_headers(policy: CorsPolicy, origin: str | None) -> Mapping[str, str
     that a program fetched to a page. Elsewhere `Vary` tells caches apart.
     """
     if not policy.varies:
-        return _FOR_ALL
+        return FOR_ALL
     headers = {"Vary": "Origin"}
     if origin is None or not is_allowed(policy, origin):
         return headers

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from multidict import istr
+
 from tusserver.values import UNIX
 
 if TYPE_CHECKING:
@@ -26,11 +28,11 @@ if TYPE_CHECKING:
     Address = ipaddress.IPv4Address | ipaddress.IPv6Address
     GetAll = Callable[[str], Sequence[str]]
 
-FORWARDED = "Forwarded"
-FOR = "X-Forwarded-For"
-PROTO = "X-Forwarded-Proto"
-HOST = "X-Forwarded-Host"
-PORT = "X-Forwarded-Port"
+FORWARDED = istr("Forwarded")
+FOR = istr("X-Forwarded-For")
+PROTO = istr("X-Forwarded-Proto")
+HOST = istr("X-Forwarded-Host")
+PORT = istr("X-Forwarded-Port")
 FIELDS = (FORWARDED, FOR, PROTO, HOST, PORT)
 """The fields that are read. `X-Forwarded-Prefix` is not: `--public-url` tells where clients
 find the server below another path."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
 
 from aiohttp import web
+from aiohttp.hdrs import ORIGIN, TRANSFER_ENCODING
 
 from tusserver.errors import InternalError, MethodNotAllowed, TusError, VersionUnsupported
 from tusserver.ports import RequestInfo
@@ -23,10 +24,10 @@ from tusserver.protocol.messages import (
     Discovered,
     Download,
     Head,
-    Headers,
     Terminate,
 )
 from tusserver.web.access import Gate
+from tusserver.web.answers import answer_at_once
 from tusserver.web.arrival import Arrivals
 from tusserver.web.connection import can_trail, forget_tail
 from tusserver.web.cors import CorsPolicy, check_origin, preflight_headers, response_headers
@@ -34,26 +35,23 @@ from tusserver.web.download import send_upload
 from tusserver.web.hosts import check_host
 from tusserver.web.interim import check_expectation, send_continue
 from tusserver.web.paths import base_path_of, segment_of
-from tusserver.web.requestlog import (
-    identified,
-    note_body,
-    note_command,
-    note_error,
-    note_method,
-    note_result,
-)
+from tusserver.web.requestlog import REQUEST_ID, note_error, note_result
 from tusserver.web.socketbody import SocketBody, pick_body
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Coroutine, Mapping
+    from typing import Any
 
+    from tusserver.account import Account
     from tusserver.engine.core import UploadEngine
     from tusserver.ports import Segment
     from tusserver.protocol.dialect import Dialect
-    from tusserver.protocol.messages import Command, Features, Reply, Result
+    from tusserver.protocol.messages import Features, Reply, Result
     from tusserver.upload import UploadId
     from tusserver.web.arrival import Arrival
     from tusserver.web.stream import StreamBody
+
+    _Worked = Append | Create | Describe | Discover | Terminate
 
 logger = logging.getLogger(__name__)
 
@@ -74,95 +72,93 @@ class TusHandlers:
             extra_headers=options.cors_headers,
         )
 
-    def handle(self, request: web.Request) -> Awaitable[web.StreamResponse]:
+    def handle(
+        self, request: web.Request, account: Account
+    ) -> Coroutine[Any, Any, web.StreamResponse]:
         """Serve any request that the router brings; see `serve`."""
-        return self.serve(request, base_path_of(request))
+        return self.serve(request, account, base_path_of(request))
 
-    async def serve(self, request: web.Request, base_path: str) -> web.StreamResponse:
-        """Serve any request below the base path. Never raises but when it is cancelled."""
+    async def serve(
+        self, request: web.Request, account: Account, base_path: str, *, is_direct: bool = False
+    ) -> web.StreamResponse:
+        """Serve any request below the base path. Never raises but when it is cancelled.
+
+        `is_direct`: nobody but the connection will look at the answer.
+        """
         head = read_head(request, base_path)
         dialect = choose_dialect(head)
         features = self._features(base_path, trailers=head.can_trail)
         arrival = self._arrivals.of(request)
-        origin = request.headers.get("Origin")
-        cors = {**self._cors_headers(request, origin), **identified()}
-        method = dialect.method(head)
-        note_method(method)
-        exchange = _Exchange(request, arrival, head, method, dialect, features, cors)
+        account.remote = arrival.client
+        origin = request.headers.get(ORIGIN)
+        cors = self._cors_headers(request, origin)
+        method = account.method = dialect.method(head)
+        exchange = _Exchange(
+            request, account, arrival, head, method, dialect, features, cors, is_direct
+        )
         try:
             check_host(request)
             if origin is not None:
                 own_origin = self._own_origin(arrival)
                 check_origin(self._cors, origin, method=method, own_origin=own_origin)
-            command = await self._parse(exchange)
-            check_expectation(request)
-            return await self._serve(command, exchange)
+            return await self._serve(exchange)
         except TusError as error:
             reply = dialect.fail(error, features=features, head=head)
-            note_error(error)
+            note_error(account, error)
         except Exception:
             logger.exception("%s %s failed", request.method, request.path)
-            note_error(InternalError())
+            note_error(account, InternalError())
             reply = dialect.fail(InternalError(), features=features, head=head)
         return exchange.respond(reply)
 
-    async def _parse(self, exchange: _Exchange) -> Command:
+    async def _serve(self, exchange: _Exchange) -> web.StreamResponse:
+        dialect, head, features = exchange.dialect, exchange.head, exchange.features
+        request, account = exchange.request, exchange.account
+        info = exchange.info()
         try:
-            return exchange.dialect.parse(exchange.head, exchange.features)
+            command = dialect.parse(head, features)
         except (VersionUnsupported, MethodNotAllowed):
             raise
         except TusError:
-            await self._gate.admit_faulty(exchange.head.segment, exchange.info)
+            await self._gate.admit_faulty(head.segment, info)
             raise
-
-    async def _serve(self, command: Command, exchange: _Exchange) -> web.StreamResponse:
-        info = exchange.info
-        note_command(command, info)
-        command, admitted = await self._gate.admit(command, info)
-        if admitted is not info:
-            info = admitted
-            note_command(command, info)
+        check_expectation(request)
+        account.upload_id = getattr(command, "upload_id", "")
+        if self._gate.is_guarded:
+            command, info = await self._gate.admit(command, info)
+            account.owner = info.caller.owner or ""
         if isinstance(command, Download):
             return await self._download(command, exchange, info)
-        if not (isinstance(command, Append | Create) and command.checksum is not None):
-            forget_tail(exchange.request)
-        result = await self._execute(command, exchange, info)
-        note_result(result)
-        reply = exchange.dialect.reply(
+        if head.content_length is None and getattr(command, "checksum", None) is None:
+            forget_tail(request)
+        result = await self._work(command, exchange, info)
+        note_result(account, result)
+        reply = dialect.reply(
             result,
-            features=exchange.features,
+            features=features,
             locate=lambda upload_id: self._locate(
-                upload_id, exchange.features.base_path, info.caller.credential
+                upload_id, features.base_path, info.caller.credential
             ),
-            head=exchange.head,
+            head=head,
         )
         return exchange.respond(reply)
 
-    async def _execute(self, command: Command, exchange: _Exchange, info: RequestInfo) -> Result:
-        engine, request = self._engine, exchange.request
+    def _work(self, command: _Worked, exchange: _Exchange, info: RequestInfo) -> Awaitable[Result]:
+        """Begin what a command asks for; await it."""
+        engine = self._engine
         match command:
-            case Discover():
-                return Discovered(features=exchange.features)
-            case Create():
-                return await engine.create(
-                    command,
-                    self._body(request),
-                    proceed=exchange.proceed,
-                    request=info,
-                )
-            case Append():
-                return await engine.append(
-                    command,
-                    self._body(request),
-                    proceed=exchange.proceed,
-                    request=info,
-                )
             case Describe():
-                return await engine.describe(command.upload_id, request=info)
+                return engine.describe(command.upload_id, request=info)
+            case Append():
+                body, proceed = self._body(exchange), exchange.proceed
+                return engine.append(command, body, proceed=proceed, request=info)
+            case Create():
+                body, proceed = self._body(exchange), exchange.proceed
+                return engine.create(command, body, proceed=proceed, request=info)
             case Terminate():
-                return await engine.terminate(command.upload_id, request=info)
-            case Download():
-                raise InternalError
+                return engine.terminate(command.upload_id, request=info)
+            case Discover():
+                return _known(Discovered(features=exchange.features))
             case _:
                 assert_never(command)
 
@@ -179,16 +175,16 @@ class TusHandlers:
             upload,
             segments,
             cache_control=self._options.cache_control,
-            headers={"Tus-Resumable": "1.0.0", **exchange.cors},
+            headers={"Tus-Resumable": "1.0.0", **exchange.common()},
             reopen=reopen,
         )
         if exchange.may_leak:
             response.force_close()
         return response
 
-    def _body(self, request: web.Request) -> StreamBody | SocketBody:
-        body = pick_body(request, idle_timeout=self._options.body_timeout)
-        note_body(body)
+    def _body(self, exchange: _Exchange) -> StreamBody | SocketBody:
+        body = pick_body(exchange.request, idle_timeout=self._options.body_timeout)
+        exchange.account.body = body
         return body
 
     def _locate(self, upload_id: UploadId, base_path: str, credential: str) -> str:
@@ -214,11 +210,16 @@ class TusHandlers:
         return make(self._cors, origin)
 
 
+async def _known(result: Result) -> Result:
+    return result
+
+
 @dataclass(slots=True)
 class _Exchange:
     """One request and what its answer needs."""
 
     request: web.Request
+    account: Account
     arrival: Arrival
     head: Head
     method: str
@@ -226,8 +227,9 @@ class _Exchange:
     dialect: Dialect
     features: Features
     cors: Mapping[str, str]
+    is_direct: bool
+    """Nobody but the connection will look at the answer."""
 
-    @property
     def info(self) -> RequestInfo:
         """Describe the request to hooks."""
         request = self.request
@@ -236,13 +238,12 @@ class _Exchange:
             uri=request.path_qs,
             remote=self.arrival.client,
             headers=tuple(request.headers.items()),
-            context={key: request[key] for key in request},
+            context={key: request[key] for key in request} if len(request) else {},
         )
 
-    @property
-    def proceed(self) -> Callable[[], Awaitable[None]]:
-        """Give what lets a waiting client send its body."""
-        return lambda: send_continue(self.request)
+    async def proceed(self) -> None:
+        """Let a waiting client send its body."""
+        await send_continue(self.request)
 
     @property
     def may_leak(self) -> bool:
@@ -253,14 +254,24 @@ class _Exchange:
         """
         return self.head.content_length is None and not self.head.can_trail
 
-    def respond(self, reply: Reply) -> web.Response:
-        """Turn a reply into aiohttp's response."""
-        response = web.Response(
-            status=reply.status,
-            reason=reply.reason,
-            body=reply.body.encode() if reply.body else None,
-            headers={**self.cors, **dict(reply.headers)},
-        )
+    def common(self) -> Mapping[str, str]:
+        """Give the headers that every answer has."""
+        return {**self.cors, REQUEST_ID: self.account.request_id}
+
+    def respond(self, reply: Reply) -> web.StreamResponse:
+        """Turn a reply into a response."""
+        response: web.StreamResponse | None = None
+        if self.is_direct:
+            response = answer_at_once(
+                self.request, reply, cors=self.cors, request_id=self.account.request_id
+            )
+        if response is None:
+            response = web.Response(
+                status=reply.status,
+                reason=reply.reason,
+                body=reply.body.encode() if reply.body else None,
+                headers={**self.common(), **dict(reply.headers)},
+            )
         if reply.close or self.may_leak or not self.request.content.is_eof():
             # Part of the body is unread: a client that waits for the answer learns that the
             # connection ends; one that still sends is read from for a while and can read it.
@@ -270,11 +281,15 @@ class _Exchange:
 
 def read_head(request: web.Request, base_path: str) -> Head:
     """Give the head of a request as the dialects see it."""
-    chunked = "chunked" in request.headers.get("Transfer-Encoding", "").lower()
+    headers = request.headers
+    if TRANSFER_ENCODING in headers and "chunked" in headers[TRANSFER_ENCODING].lower():
+        length = None
+    else:
+        length = request.content_length or 0
     return Head(
         method=request.method,
         segment=segment_of(request, base_path),
-        headers=Headers(request.headers.items()),
-        content_length=None if chunked else request.content_length or 0,
+        headers=headers,
+        content_length=length,
         can_trail=can_trail(request),
     )

@@ -31,9 +31,12 @@ def segment_of(request: web.Request, base_path: str) -> str | None:
     A trailing slash is ignored. What cannot be decoded is given as it is: it is no id.
     """
     raw = request.rel_url.raw_path
+    segment = raw.removeprefix(base_path)
+    if segment.isalnum() and segment.isascii():
+        return segment
     if raw in {base_path, base_path.rstrip("/")}:
         return None
-    segment = raw.removeprefix(base_path).removesuffix("/")
+    segment = segment.removesuffix("/")
     if _BROKEN_ESCAPE.search(segment):
         return segment
     return unquote(segment, errors="replace") or None

@@ -8,41 +8,46 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import re
 import secrets
 import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from tusserver.account import Account, current_account, open_account
+from multidict import istr
+
+from tusserver.account import Account, open_account
 from tusserver.logs import log_request
 from tusserver.protocol.messages import Appended, Created, Described
-from tusserver.web.arrival import arrival_of, peer_of
+from tusserver.web.arrival import peer_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable
     from typing import TypeAlias
 
     from aiohttp import web
 
-    from tusserver.account import Arriving
     from tusserver.errors import TusError
     from tusserver.measures import Meter
-    from tusserver.ports import RequestInfo
-    from tusserver.protocol.messages import Command, Result
+    from tusserver.protocol.messages import Result
 
     Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
+    Accounted: TypeAlias = Callable[[web.Request, Account], Awaitable[web.StreamResponse]]
 
 logger = logging.getLogger("tusserver.access")
 
-REQUEST_ID = "X-Request-ID"
+REQUEST_ID = istr("X-Request-ID")
 CLIENT_GONE = 499
 """Stands for the status of a request whose handler was cancelled: nothing was answered."""
 
 _PLAIN = re.compile(r"[A-Za-z0-9._:/+=@-]{1,64}")
+_ID_BYTES = 8
+_AT_ONCE = 64
+"""Ids that are made together: asking the system for randomness costs more than an id."""
 
 
-def counted(handler: Handler, meter: Meter, *, every_request: bool) -> Handler:
+def counted(handler: Accounted, meter: Meter, *, every_request: bool) -> Handler:
     """Give a handler which keeps account of each request that it hands to this one.
 
     Requests are logged when they are over; those that the server answered well only if
@@ -54,9 +59,9 @@ def counted(handler: Handler, meter: Meter, *, every_request: bool) -> Handler:
             request_id=_request_id(request), method=request.method, path=request.rel_url.raw_path
         )
         open_account(account)
-        start, status = time.perf_counter(), int(HTTPStatus.INTERNAL_SERVER_ERROR)
+        start, status = time.perf_counter(), 500
         try:
-            response = await handler(request)
+            response = await handler(request, account)
             status = response.status
         except asyncio.CancelledError:
             status = CLIENT_GONE
@@ -72,44 +77,26 @@ def counted(handler: Handler, meter: Meter, *, every_request: bool) -> Handler:
 
 
 def _request_id(request: web.Request) -> str:
-    given = request.headers.getall(REQUEST_ID, ())
-    if len(given) == 1 and _PLAIN.fullmatch(given[0]) is not None:
-        return given[0]
-    return secrets.token_hex(8)
+    if REQUEST_ID in request.headers:
+        given = request.headers.getall(REQUEST_ID)
+        if len(given) == 1 and _PLAIN.fullmatch(given[0]) is not None:
+            return given[0]
+    if not _ids:
+        digits = secrets.token_hex(_ID_BYTES * _AT_ONCE)
+        _ids.extend(re.findall("." * 2 * _ID_BYTES, digits))
+    return _ids.pop()
 
 
-def identified() -> Mapping[str, str]:
-    """Give the header that tells the client the id of its request."""
-    account = current_account()
-    return {} if account is None else {REQUEST_ID: account.request_id}
+_ids: list[str] = []
+# Another process must not give the same ones.
+os.register_at_fork(after_in_child=_ids.clear)
 
 
 # --- what the handler finds out -----------------------------------------------------------
 
 
-def note_method(method: str) -> None:
-    """Note the method that holds."""
-    if (account := current_account()) is not None:
-        account.method = method
-
-
-def note_body(body: Arriving) -> None:
-    """Note the body of a request that brings upload data."""
-    if (account := current_account()) is not None:
-        account.body = body
-
-
-def note_command(command: Command, request: RequestInfo) -> None:
-    """Note what is asked, and by whom."""
-    if (account := current_account()) is not None:
-        account.owner = request.caller.owner or ""
-        account.upload_id = getattr(command, "upload_id", "")
-
-
-def note_result(result: Result) -> None:
-    """Note what came of it."""
-    if (account := current_account()) is None:
-        return
+def note_result(account: Account, result: Result) -> None:
+    """Note what came of a request."""
     if isinstance(result, Created | Appended | Described):
         account.upload_id = result.upload.upload_id
         account.owner = result.upload.owner
@@ -118,10 +105,9 @@ def note_result(result: Result) -> None:
         account.offset_after = told.offset
 
 
-def note_error(error: TusError) -> None:
+def note_error(account: Account, error: TusError) -> None:
     """Note which error is answered."""
-    if (account := current_account()) is not None:
-        account.error, account.reason = error.code, error.message
+    account.error, account.reason = error.code, error.message
 
 
 # --- what is made of it -------------------------------------------------------------------
@@ -140,18 +126,16 @@ def _log(account: Account, request: web.Request, status: int, seconds: float) ->
     level = logging.WARNING if is_fault else logging.INFO
     if not logger.isEnabledFor(level):
         return
-    arrival = arrival_of(request)
+    remote = account.remote
     fields: dict[str, str | int | float] = {
-        "method": account.method,
-        "path": account.path,
-        "status": status,
-        "remote": peer_of(request) if arrival is None else arrival.client,
+        "remote": peer_of(request) if remote is None else remote,
         "seconds": round(seconds, 6),
     }
     _add_details(fields, account)
     if account.reason and (is_fault or logger.isEnabledFor(logging.DEBUG)):
         fields["reason"] = account.reason
-    log_request(logger, level, "%s %s %d", (account.method, account.path, status), fields)
+    asked = account.method, account.path, status
+    log_request(logger, level, account.request_id, asked, fields)
 
 
 def _add_details(fields: dict[str, str | int | float], account: Account) -> None:

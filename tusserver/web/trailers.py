@@ -147,8 +147,9 @@ class Framing:
     @property
     def body_left(self) -> int:
         """Give how much of a body of known length is still to come, in bytes."""
-        is_body = not self.lost and not self._partial and self._step == self._body
-        return self._left if is_body else 0
+        if not self._left or self.lost or self._partial:
+            return 0
+        return self._left if self._step == self._body else 0
 
     def skip(self, count: int) -> None:
         """Note that so many bytes of a body of known length went another way."""
@@ -178,22 +179,30 @@ class Framing:
 
     def _begin(self, head: bytes) -> Trailers | None:
         """Read the framing fields of a head; None if they are not understood."""
+        found = _FIELD.findall(head)
+        is_odd = head.startswith(b"CONNECT ")
+        if not found and not is_odd:
+            return _PLAIN
         fields: dict[bytes, list[bytes]] = {}
-        for name, value in _FIELD.findall(head):
+        for name, value in found:
             fields.setdefault(name.lower(), []).append(value.strip(b" \t"))
         framing = fields.get(b"content-length", []) + fields.get(b"transfer-encoding", [])
-        if b"upgrade" in fields or head.startswith(b"CONNECT ") or len(framing) > 1:
+        if is_odd or b"upgrade" in fields or len(framing) > 1:
             return None
         if b"transfer-encoding" in fields:
             if framing[0].lower() != b"chunked":
                 return None
             self._step = self._chunk_size
             return _announced(fields.get(b"trailer", []))
-        if framing:
-            if _LENGTH.fullmatch(framing[0]) is None:
-                return None
-            self._left = int(framing[0])
-            self._step = self._body if self._left else self._head
+        return self._measured(framing[0]) if framing else _PLAIN
+
+    def _measured(self, length: bytes) -> Trailers | None:
+        """Await a body of this length, if it is one."""
+        if _LENGTH.fullmatch(length) is None:
+            return None
+        self._left = int(length)
+        if self._left:
+            self._step = self._body
         return _PLAIN
 
     def _body(self, data: bytes, at: int) -> int:

@@ -7,7 +7,7 @@ the engine knows neither HTTP nor dialects.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,9 +30,8 @@ class Headers(Protocol):
         """Tell whether a field was sent at all."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Head:
-    """The head of a request, without its body."""
+class Head(NamedTuple):
+    """The head of a request, without its body. A tuple: each request makes one."""
 
     method: str
     """As sent; override is the dialect's business."""
@@ -214,15 +213,14 @@ class Terminated:
 Result = Discovered | Created | Appended | Described | Terminated
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
-    """A response, ready for the wire but for CORS."""
+class Reply(NamedTuple):
+    """A response, ready for the wire but for CORS. A tuple: each request makes one."""
 
     status: int
     reason: str | None = None
     headers: tuple[tuple[str, str], ...] = ()
     body: str = ""
     """Plain text; never sent for HEAD."""
-    is_bare: bool = field(default=False, compare=False)
+    is_bare: bool = False
     """Nothing in it is an application's, and it has no body."""
     close: bool = False

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tusserver.engine.takeover import Takeover
     from tusserver.ports import Lease, RequestInfo
     from tusserver.protocol.messages import Append
-    from tusserver.upload import Limits, Upload
+    from tusserver.upload import Upload, UploadId
 
 
 class Appender:
@@ -63,18 +63,41 @@ class Appender:
         """
         work = Work(command.upload_id)
         with self._parts.slots.coming(work):
-            return await self._append(command, body, work=work, proceed=proceed, request=request)
+            upload, length = await self._look(command, request)
+            if upload.is_complete:
+                return await self._append_nothing(upload, command, body, proceed)
+            async with (
+                self._parts.quota.appending(_told(upload, command), body, length=length) as limited,
+                self._takeover.hold(work) as held,
+            ):
+                lease = held or await self._recover(command.upload_id)
+                known = None if held is None else upload
+                try:
+                    intake = await self._admit(
+                        command, limited, work=work, lease=lease, known=known, request=request
+                    )
+                    if not isinstance(intake, Intake):
+                        return await self._append_nothing(intake, command, limited, proceed)
+                    await proceed()
+                    # That may take hours: what was read before is not kept for as long.
+                    del upload, known
+                    return await self._receiver.receive(intake)
+                except ReceiveFailed as failed:
+                    is_wrong = isinstance(failed.error, TypeRefused | DigestMismatch)
+                    if is_wrong or failed.error is work.refusal:
+                        await self._remover.discard(work, lease, failed.record, request)
+                    raise failed.error from failed
+                finally:
+                    if held is None:
+                        await lease.release()
 
-    async def _append(
-        self,
-        command: Append,
-        body: Body,
-        *,
-        work: Work,
-        proceed: Callable[[], Awaitable[None]],
-        request: RequestInfo | None,
-    ) -> Appended:
-        """Check and take over, as an append that others see coming."""
+    async def _look(
+        self, command: Append, request: RequestInfo | None
+    ) -> tuple[Upload, int | None]:
+        """Check what can be checked without the lease; give the upload, and its length if known.
+
+        A running append goes on if this one is refused.
+        """
         caller = EVERYONE if request is None else request.caller
         limits = limits_of(caller, self._parts.limits)
         upload, holder = await self._takeover.find(command.upload_id)
@@ -85,7 +108,7 @@ class Appender:
         for _ in range(3):
             length = check_append(upload, command, limits)
             if upload.is_complete:
-                return await self._append_nothing(upload, command, body, proceed)
+                break
             sight = await self._takeover.offset_for_append(upload, holder)
             if sight.offset is None and sight.waited:
                 # Whoever held it has let go meanwhile: the record is the truth.
@@ -96,37 +119,14 @@ class Appender:
             if not self._takeover.has_moved(command.upload_id):
                 break
             upload, holder = await self._takeover.find(command.upload_id, known=upload)
-        async with (
-            self._parts.quota.appending(
-                # The record may be behind: its append, about to be stopped, told the offset.
-                upload
-                if upload.offset == command.offset
-                else replace(upload, offset=command.offset),
-                body,
-                length=length,
-            ) as limited,
-            self._takeover.hold(work) as held,
-        ):
-            if held is None:
-                # Lost, or removed since: that shows in the record.
-                upload, _ = await self._takeover.find(command.upload_id)
-            lease = held or await self._lost.recover(upload)
-            try:
-                return await self._append_leased(
-                    command,
-                    limited,
-                    work=work,
-                    lease=lease,
-                    known=None if held is None else upload,
-                    limits=limits,
-                    proceed=proceed,
-                    request=request,
-                )
-            finally:
-                if held is None:
-                    await lease.release()
+        return upload, length
 
-    async def _append_leased(
+    async def _recover(self, upload_id: UploadId) -> Lease:
+        """Take the lease of an upload without a data file: lost, or removed since."""
+        upload, _ = await self._takeover.find(upload_id)
+        return await self._lost.recover(upload)
+
+    async def _admit(
         self,
         command: Append,
         body: Body,
@@ -134,19 +134,18 @@ class Appender:
         work: Work,
         lease: Lease,
         known: Upload | None,
-        limits: Limits,
-        proceed: Callable[[], Awaitable[None]],
         request: RequestInfo | None,
-    ) -> Appended:
-        """Check everything again under the lease, then receive."""
+    ) -> Intake | Upload:
+        """Check everything again under the lease; give the upload alone if it is complete."""
+        caller = EVERYONE if request is None else request.caller
+        limits = limits_of(caller, self._parts.limits)
         upload, _ = await self._takeover.find(command.upload_id, known=known)
         upload = await self._falls.settle(lease, upload)
         length = check_append(upload, command, limits)
         if upload.is_complete:
-            return await self._append_nothing(upload, command, body, proceed)
+            return upload
         check_offset(command, limits, length=length, offset=upload.offset)
-        await proceed()
-        intake = Intake(
+        return Intake(
             work=work,
             lease=lease,
             record=upload,
@@ -155,13 +154,6 @@ class Appender:
             checksum=command.checksum,
             request=request,
         )
-        try:
-            return await self._receiver.receive(intake)
-        except ReceiveFailed as failed:
-            is_wrong = isinstance(failed.error, TypeRefused | DigestMismatch)
-            if is_wrong or failed.error is work.refusal:
-                await self._remover.discard(work, lease, failed.record, request)
-            raise failed.error from failed
 
     async def _append_nothing(
         self,
@@ -177,3 +169,8 @@ class Appender:
             if await body.read():
                 raise LengthExceeded
         return Appended(upload=upload)
+
+
+def _told(upload: Upload, command: Append) -> Upload:
+    """Give the record as it will be: its append, about to be stopped, told the offset."""
+    return upload if upload.offset == command.offset else replace(upload, offset=command.offset)

@@ -215,17 +215,17 @@ class UploadEngine:
             self.parts.meter.upload_rejected(error.code)
             raise
 
-    async def append(
+    def append(
         self,
         command: Append,
         body: Body,
         *,
         proceed: Callable[[], Awaitable[None]],
         request: RequestInfo | None = None,
-    ) -> Appended:
+    ) -> Coroutine[Any, Any, Appended]:
         """Store the body at the upload's offset; see `Appender.append`."""
         work = self._appender.append(command, body, proceed=proceed, request=request)
-        return await self._run(work, body)
+        return self._run(work, body)
 
     async def describe(
         self, upload_id: UploadId, *, request: RequestInfo | None = None
@@ -261,7 +261,8 @@ class UploadEngine:
             raise ShuttingDown
         task = self.parts.crew.start(work, name="request")
         try:
-            return await asyncio.shield(task)
+            await self.parts.crew.end_of(task)
+            return task.result()
         except asyncio.CancelledError:
             if body is not None:
                 body.stop(BodyEnd.DISCONNECTED)

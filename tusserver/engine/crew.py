@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextvars import Context
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -21,13 +23,25 @@ class Crew:
     def __init__(self) -> None:
         """Start with nothing to do."""
         self._tasks: set[asyncio.Task[Any]] = set()
+        # Made once, not for each task: what counts tasks belongs to no request.
+        self._forget = self._tasks.discard
+        self._context = Context()
 
     def start(self, work: Coroutine[Any, Any, _T], *, name: str) -> asyncio.Task[_T]:
         """Run `work` as a task of this crew; its result is for whoever awaits the task."""
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._forget, context=self._context)
         return task
+
+    def end_of(self, task: asyncio.Task[Any]) -> asyncio.Future[None]:
+        """Give what is done when the task is; who is cancelled while it waits leaves it alone.
+
+        What `asyncio.shield` does, at a third of its memory.
+        """
+        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        task.add_done_callback(partial(_release, ended), context=self._context)
+        return ended
 
     def start_job(
         self,
@@ -63,6 +77,11 @@ class Crew:
                 task.cancel()
             await asyncio.gather(*stragglers, return_exceptions=True)
             await asyncio.sleep(0)
+
+
+def _release(ended: asyncio.Future[None], _task: asyncio.Task[Any]) -> None:
+    if not ended.done():
+        ended.set_result(None)
 
 
 def _log_failure(task: asyncio.Task[None]) -> None:

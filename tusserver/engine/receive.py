@@ -33,7 +33,7 @@ from tusserver.protocol.rules import limits_of, window
 from tusserver.upload import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Mapping
 
     from tusserver.body import Body, Running
     from tusserver.engine.falls import Falls
@@ -107,9 +107,18 @@ class Receiver:
         self._parts.slots.on_stop(intake.work, intake.body.stop)
         self._parts.meter.append_began(checkpoints)
         result: Appended | None = None
+        failure: TusError | None = None
         try:
             await self._beginnings.check(intake)
-            failure = await self._store(intake, checkpoints, tap, limits)
+            try:
+                await self._storing(intake, checkpoints, tap)
+            except LengthExceeded as error:
+                too_long = MaxSizeExceeded(limits.max_size)
+                failure = error if intake.length is not None else too_long
+            except TusError as error:
+                failure = error
+            await checkpoints.settle()
+            failure = checkpoints.error or intake.work.refusal or failure or _failure(intake.body)
             result = await self._conclude(intake, checkpoints, tap, failure)
         except TusError as error:
             failure = error
@@ -125,27 +134,19 @@ class Receiver:
             raise ReceiveFailed(failure or InternalError(), checkpoints.record) from failure
         return result
 
-    async def _store(
-        self, intake: Intake, checkpoints: Checkpoints, tap: Tap | None, limits: Limits
-    ) -> TusError | None:
-        """Store the body; give what went wrong with it, if anything did."""
-        failure: TusError | None = None
+    def _storing(
+        self, intake: Intake, checkpoints: Checkpoints, tap: Tap | None
+    ) -> Awaitable[object]:
+        """Give what stores the body when it is awaited."""
         offset = intake.record.offset
-        try:
-            await self._parts.storage.append(
-                intake.lease,
-                intake.body,
-                offset=offset,
-                window=window(offset, intake.length, limits),
-                tap=tap,
-                progress=checkpoints,
-            )
-        except LengthExceeded as error:
-            failure = error if intake.length is not None else MaxSizeExceeded(limits.max_size)
-        except TusError as error:
-            failure = error
-        await checkpoints.settle()
-        return checkpoints.error or intake.work.refusal or failure or _failure(intake.body)
+        return self._parts.storage.append(
+            intake.lease,
+            intake.body,
+            offset=offset,
+            window=window(offset, intake.length, checkpoints.limits),
+            tap=tap,
+            progress=checkpoints,
+        )
 
     async def _conclude(
         self,

@@ -32,8 +32,9 @@ from tusserver.storage.syncing import Syncing
 from tusserver.storage.trouble import translated
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
     from pathlib import Path
+    from typing import Any
 
     from tusserver.body import Body, Tap
     from tusserver.measures import Meter
@@ -234,7 +235,7 @@ class LocalStorage:
 
     # --- bytes ---------------------------------------------------------------------------
 
-    async def append(
+    def append(
         self,
         lease: Lease,
         body: Body,
@@ -243,16 +244,11 @@ class LocalStorage:
         window: int,
         tap: Tap | None,
         progress: Progress,
-    ) -> int:
-        """Write the body at `offset`, at most `window` bytes; give the number stored.
-
-        Raises: LengthExceeded (the body goes on past the window; what fitted is stored),
-        StorageFull, MaxSizeExceeded (of the file system), StorageFault. The body was stopped
-        (REFUSED) before.
-        """
+    ) -> Coroutine[Any, Any, int]:
+        """Do what `Storage.append` says. Raises MaxSizeExceeded too: the file system's."""
         _own(lease).check_held()
         appender = Appender(self._pool, self._writer, self._store.space)
-        return await appender.append(
+        return appender.append(
             _own(lease), body, offset=offset, window=window, tap=tap, progress=progress
         )
 

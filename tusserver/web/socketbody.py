@@ -128,7 +128,10 @@ class SocketBody:
         if not self._begin():
             return await self._stream.read()
         while not self._rest and self._then is None:
-            await self._wait()
+            try:
+                await self._waits()
+            finally:
+                self._waited()
         if len(self._rest) <= CHUNK:
             # An emptied bytearray would keep its memory.
             data, self._rest = bytes(self._rest), bytearray()
@@ -144,7 +147,10 @@ class SocketBody:
         self._sink = sink
         try:
             while not self._rest and self._then is None:
-                await self._wait()
+                try:
+                    await self._waits()
+                finally:
+                    self._waited()
         finally:
             self._sink = None
 
@@ -230,19 +236,20 @@ class SocketBody:
 
     # --- waiting
 
-    async def _wait(self) -> None:
-        """Let bytes come until the reader has something to do."""
+    def _waits(self) -> asyncio.Future[None]:
+        """Let bytes come until the reader has something to do; `_waited` follows."""
+        # No coroutine: each would have its frame for as long as a slow client sends.
         self._waiter = self._loop.create_future()
         self._waiting_since = self._loop.time()
         if self._timer is None:
             self._arm(self._waiting_since + self._idle_timeout)
         if self._receiving is not None:
             self._receiving.want()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
-            self._pause()
+        return self._waiter
+
+    def _waited(self) -> None:
+        self._waiter = None
+        self._pause()
 
     def _pause(self) -> None:
         if self._receiving is not None and self._then is None:

@@ -62,9 +62,10 @@ async def test_a_body_whose_tls_has_gone_can_be_stopped(tmp_path: Path, how: str
         connection = it.requests[0].protocol
         if how == "close":
             # Only who reads on sees that.
-            reading = asyncio.create_task(body._wait())
+            reading = body._waits()
             await client.close()
             await reading
+            body._waited()
         else:
             client.reset()
         await until(lambda: connection.transport is None)

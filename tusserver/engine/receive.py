@@ -89,6 +89,7 @@ class Receiver:
         """Use the engine's parts; `finisher` does what follows the last byte."""
         self._parts = parts
         self._falls = falls
+        self._late_fault = falls.note  # one for all appends
         self._idle = idle
         self._finisher = finisher
         self._beginnings = Beginnings(parts)
@@ -187,7 +188,7 @@ class Receiver:
             limits=limits,
             body=intake.body,
             held_back=intake.checksum is not None,
-            late_fault=self._falls.note,
+            late_fault=self._late_fault,
             request=intake.request,
             running=running,
         )

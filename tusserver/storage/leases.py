@@ -43,6 +43,16 @@ _FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
 class FileLease:
     """The lock of one data file, and the open files that go with it."""
 
+    __slots__ = (
+        "_let_go",
+        "_released",
+        "_upload_id",
+        "descriptor",
+        "ledger",
+        "name",
+        "reserved",
+    )
+
     def __init__(
         self,
         upload_id: UploadId,

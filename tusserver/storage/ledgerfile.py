@@ -122,10 +122,10 @@ class Look:
     holder: Holder | None
 
 
-def _is_newest(data: bytes, version: int, slot: bytes) -> bool:
+def _is_newest(data: bytes, version: int, slot: int) -> bool:
     """Tell whether a slot is as it was, and the other one not newer; False: parse them."""
     at = slot_at(version)
-    if data[at : at + SECTOR] != slot:
+    if hash(data[at : at + SECTOR]) != slot:
         return False
     other = data[SECTOR - at : HOLDER_AT - at]
     if other == BLANK:
@@ -137,6 +137,19 @@ def _is_newest(data: bytes, version: int, slot: bytes) -> bool:
 class LedgerFile:
     """The ledger of a leased upload, open for writing. Its methods block unless they say so."""
 
+    __slots__ = (
+        "_fixed",
+        "_holder",
+        "_is_named",
+        "_size",
+        "_slot",
+        "_store_id",
+        "_versions",
+        "descriptor",
+        "path",
+        "record",
+    )
+
     def __init__(self, path: str, store_id: str, holder: Holder) -> None:
         """Stand for the ledger at `path`, which may not be there yet."""
         self.path = path
@@ -145,8 +158,11 @@ class LedgerFile:
         self._fixed: Fixed | None = None
         self._versions: list[int | None] = [None, None]
         self._size = 0
-        self._slot = b""
-        """The newest record's slot as it was written or read, if that is known."""
+        self._slot = 0
+        """What the newest record's slot was, as it was written or read: 64 bits of its 512 bytes.
+
+        One that was damaged since is taken for it as seldom as one among 2 ** 64.
+        """
         self._is_named = False
         """Whether the names of both files are known to be on the disk: they do not change."""
         self.descriptor = -1
@@ -224,7 +240,7 @@ class LedgerFile:
         self._versions = [None, None]
         self._versions[upload.version % 2] = upload.version
         at = slot_at(upload.version)
-        self.record, self._slot, self._size = upload, data[at : at + SECTOR], len(data)
+        self.record, self._slot, self._size = upload, hash(data[at : at + SECTOR]), len(data)
 
     def steps(self, upload: Upload) -> list[tuple[bytes, int]] | None:
         """Give the writes, data and place, that record `upload`; None if the file must be new.
@@ -251,7 +267,7 @@ class LedgerFile:
         """Note that these writes were made. Does not block."""
         for data, offset in steps:
             self._versions[offset // SECTOR] = upload.version
-            self._slot = data
+            self._slot = hash(data)
         self.record = upload
 
     # --- while nobody holds the lease ------------------------------------------------------
@@ -287,7 +303,7 @@ class LedgerFile:
         if record is not None:
             self._versions = [None if one is None else one.version for one in records]
             at = slot_at(record.version)
-            self.record, self._slot = record, data[at : at + SECTOR]
+            self.record, self._slot = record, hash(data[at : at + SECTOR])
         return record
 
     def hold(self, holder: Holder) -> None:

@@ -332,7 +332,7 @@ class LocalStorage:
         held.check_held()
         ledger, put = held.ledger, partial(self._writer.write_now, held.ledger.descriptor)
         with translated(ledger.path, "recording in"):
-            steps = ledger.steps(upload) or []
+            steps = (ledger.steps(upload) if self._writer.is_quick else None) or []
             done = steps and all(put(memoryview(data), at) == len(data) for data, at in steps)
             if done:
                 ledger.wrote(upload, steps)

@@ -31,6 +31,9 @@ LOOK_EVERY = 1.0
 """Seconds between looks at a silent chunked body on a host's runner: see `_check_idle`."""
 
 
+_NOTHING = memoryview(b"")
+
+
 class _Woken(Exception):
     """Ends a waiting read from outside."""
 
@@ -66,7 +69,7 @@ class StreamBody:
         self._taken = 0
         self._seen = 0
         self._last_byte_at = self._loop.time()
-        self._rest = memoryview(b"")
+        self._rest = _NOTHING
         # What `end` is once `_rest` is delivered.
         self._then: BodyEnd | None = None if request.body_exists else BodyEnd.COMPLETE
         self._gone = False
@@ -140,7 +143,7 @@ class StreamBody:
                 self._then = why
             return
         if why is not BodyEnd.DISCONNECTED:
-            self._rest = memoryview(b"")
+            self._rest = _NOTHING
             self._close(why)
         elif self._waiting_since is None and self._then is None:
             self._collect(why)
@@ -171,7 +174,7 @@ class StreamBody:
         """Give the next bytes of what was taken from the stream."""
         rest = self._rest
         if len(rest) <= CHUNK:
-            self._rest = memoryview(b"")
+            self._rest = _NOTHING
             whole = rest.obj
             return whole if isinstance(whole, bytes) and len(whole) == len(rest) else bytes(rest)
         self._rest = rest[CHUNK:]

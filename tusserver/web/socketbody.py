@@ -192,6 +192,8 @@ class SocketBody:
         self._rest += arrived
         self._received = len(arrived)
         self._receiving = self._connection.give(self, left)
+        # Asked no more, it would stay for as long as a slow client sends.
+        del self._stream
 
     @property
     def turn(self) -> int:

@@ -70,10 +70,7 @@ class Lease(Protocol):
         """Name the upload."""
 
     async def release(self) -> None:
-        """Let go, after the last write has returned; a cancellation does not stop it.
-
-        Does nothing the second time.
-        """
+        """Let go, once, after the last write has returned; a cancellation does not stop it."""
 
 
 class Progress(Protocol):

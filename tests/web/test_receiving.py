@@ -54,6 +54,13 @@ def test_what_lies_in_the_shared_buffer_can_be_hashed(algorithm: str):
     assert tap.matches(algorithm, expected.digest())
 
 
+async def waited(body):
+    try:
+        await body._waits()
+    finally:
+        body._waited()
+
+
 @pytest.mark.parametrize("how", ["reset", "close"])
 async def test_a_body_whose_tls_has_gone_can_be_stopped(tmp_path: Path, how: str):
     make_certificate(certificate := tmp_path / "certificate.pem")
@@ -62,10 +69,9 @@ async def test_a_body_whose_tls_has_gone_can_be_stopped(tmp_path: Path, how: str
         connection = it.requests[0].protocol
         if how == "close":
             # Only who reads on sees that.
-            reading = body._waits()
+            reading = asyncio.create_task(waited(body))
             await client.close()
             await reading
-            body._waited()
         else:
             client.reset()
         await until(lambda: connection.transport is None)

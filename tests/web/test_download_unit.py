@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import os
 import shutil
 import ssl
 import subprocess
+from collections import Counter
 
 import pytest
 
@@ -19,7 +21,7 @@ from tests.web.downloads import (
     open_reader,
     serving,
 )
-from tusserver.web.download import CHUNK
+from tusserver.web.download import CHUNK, TURN
 
 
 @LAYOUTS
@@ -117,21 +119,42 @@ async def test_many_readers_at_once_each_get_their_own_bytes(tmp_path):
     )
 
 
-async def test_a_fast_reader_does_not_hold_up_the_loop(tmp_path):
+async def test_a_fast_reader_does_not_hold_up_the_loop(tmp_path, monkeypatch):
     served = Served(tmp_path, [64 * MIB])
-    calls = []
+    turns, sent = 0, Counter()
+    sendfile = os.sendfile
+
+    def counted(*args):
+        count = sendfile(*args)
+        sent[turns] += count
+        return count
+
+    async def turn():
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
     async with serving(served) as server:
-        loop = asyncio.get_running_loop()
-        sendfile = loop.sendfile
-
-        async def counted(transport, file, offset, count, **options):
-            calls.append(count)
-            return await sendfile(transport, file, offset, count, **options)
-
-        loop.sendfile = counted
+        monkeypatch.setattr(os, "sendfile", counted)
+        turning = asyncio.create_task(turn())
         assert (await get(server.url)).body == served.data
-    assert max(calls) <= CHUNK
-    assert sum(calls) == len(served.data)
+        turning.cancel()
+    assert sum(sent.values()) == len(served.data)
+    assert max(sent.values()) <= TURN + CHUNK
+
+
+async def test_a_reader_that_is_slow_gets_every_byte_once(tmp_path, half_sent):
+    served = Served(tmp_path, [3 * MIB + 5, 2 * MIB])
+    async with serving(served) as server:
+        reader, writer = await open_reader(server.port)
+        await reader.readuntil(b"\r\n\r\n")
+        got = bytearray()
+        while len(got) < len(served.data):
+            got += await reader.readexactly(min(99_991, len(served.data) - len(got)))
+            await asyncio.sleep(0)
+        writer.close()
+    assert got == served.data
 
 
 @pytest.fixture(scope="module")

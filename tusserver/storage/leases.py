@@ -6,6 +6,7 @@ renew; and nobody writes without it. Everything here blocks: call it in a thread
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from contextlib import contextmanager
@@ -88,6 +89,15 @@ class FileLease:
         """Raise RuntimeError if it was let go: nothing may be written any more."""
         if self._released:
             raise RuntimeError(f"the lease of {self._upload_id} was let go")
+
+    def write(self, upload: Upload, *, sync: bool) -> None:
+        """Write a record to the ledger; see `LedgerFile.write`. Blocks.
+
+        Raises: FileNotFoundError if an upload is to be complete whose data was taken away.
+        """
+        if upload.status is Status.COMPLETE and not is_at(self.descriptor, self.name):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.name)
+        self.ledger.write(upload, sync=sync)
 
     async def release(self) -> None:
         """Let go; a cancellation does not stop it. Does nothing the second time."""

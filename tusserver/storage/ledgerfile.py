@@ -201,7 +201,8 @@ class LedgerFile:
         Raises: StateConflict, LedgerError, OSError.
         """
         steps = self.steps(upload)
-        if steps is None:
+        if steps is None or (sync and os.fstat(self.descriptor).st_nlink == 0):
+            # Also when somebody took it away: this upload is about to be told complete.
             self.write_new(upload, sync=sync)
             return
         before, versions = os.pread(self.descriptor, HOLDER_AT, 0), list(self._versions)

@@ -13,7 +13,7 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from tusserver.errors import MaxSizeExceeded, StorageFault, StorageFull, UploadLocked
+from tusserver.errors import StorageFault, UploadLocked
 from tusserver.measures import NO_METER, timed
 from tusserver.ports import Segment
 from tusserver.storage import pins
@@ -258,13 +258,8 @@ class LocalStorage:
         Raises: StorageFault, after which the same sync must not be tried again.
         """
         path, held = self._places.data(upload_id), self._held.get(upload_id)
-        try:
-            with translated(path, "syncing"), timed(self._meter.synced):
-                await self._syncing.sync(path, held)
-        except (StorageFull, MaxSizeExceeded) as error:
-            # Thin volumes and file servers may find only now that there is no space: the bytes are
-            # lost all the same.
-            raise StorageFault from error
+        with translated(path, "syncing", lost=True), timed(self._meter.synced):
+            await self._syncing.sync(path, held)
 
     def write_early(self, lease: Lease, start: int, end: int) -> bool:
         """Have the disk begin with these bytes; see `Syncing.write_early`."""
@@ -324,7 +319,7 @@ class LocalStorage:
         held.check_held()
         pool = self._syncing if sync else self._pool
         with translated(held.ledger.path, "recording in"):
-            await pool.run(partial(held.ledger.write, upload, sync=sync))
+            await pool.run(partial(held.write, upload, sync=sync))
 
     def record_at_once(self, lease: Lease, upload: Upload) -> bool:
         """Write the ledger while the disk is quick; False: use `record`. Raises what that does."""

@@ -58,12 +58,17 @@ class translated:  # noqa: N801 - used like a function
     Raises: StorageFull, StorageFault, MaxSizeExceeded; the OSError stays as the cause.
     """
 
-    __slots__ = ("_doing", "_path")
+    __slots__ = ("_doing", "_lost", "_path")
 
-    def __init__(self, path: Path | str, doing: str) -> None:
-        """Say in the log what was done to which path."""
+    def __init__(self, path: Path | str, doing: str, *, lost: bool = False) -> None:
+        """Say in the log what was done to which path.
+
+        `lost`: bytes are lost by it, be it for lack of space, which thin volumes and file servers
+        may find late: always StorageFault.
+        """
         self._path = path
         self._doing = doing
+        self._lost = lost
 
     def __enter__(self) -> None:
         """Begin the block."""
@@ -78,7 +83,8 @@ class translated:  # noqa: N801 - used like a function
         if error is None:
             return
         if isinstance(error, OSError):
-            raise translate(error, self._path, self._doing) from error
+            ours = translate(error, self._path, self._doing)
+            raise (StorageFault() if self._lost else ours) from error
         if isinstance(error, LedgerError):
             logger.error("%s %s failed: %s", self._doing, self._path, error)
             raise StorageFault from error

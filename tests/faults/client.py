@@ -99,6 +99,9 @@ class Client:
         except (OSError, WireError) as error:
             wire.close()
             raise Lost from error
+        except BaseException:
+            wire.close()
+            raise
         self.world.lasted(moment, time.monotonic() - begun)
         self._wire = kept(answer, wire)
         if self._wire is None:
@@ -198,13 +201,14 @@ class Client:
         data = content(upload.seed, start, stop)
         since = time.monotonic()
         upload.lost(stop)
+        cuts = upload.cuts
         is_last = stop == upload.length
         moment = self.moment(is_last=is_last)
         message = self._tus().append_message(upload.target, start, data, fields)
         try:
             answer = self.ask("PATCH", moment, message)
         except Lost:
-            self.resent(upload, stop)
+            self.resent(upload, stop, cuts)
             return None
         return self.appended(upload, answer, stop, since)
 
@@ -229,10 +233,12 @@ class Client:
         upload.tell(stop, since=since)
         return answer
 
-    def resent(self, upload: Upload, sent: int) -> None:
+    def resent(self, upload: Upload, sent: int, cuts: int) -> None:
         """Ask how much of a body that got no answer has to be sent again."""
-        offset = self.head(upload)
-        again = sent - offset
+        again = sent - self.head(upload)
+        if upload.cuts != cuts:
+            self.world.most_of("sent again after a power cut, KiB", again // 1024)
+            return
         self.world.most_of("sent again, KiB", again // 1024)
         if again > MOST_AGAIN + BUFFERS:
             raise upload.wrong(f"{again} bytes have to be sent again")
@@ -293,6 +299,7 @@ class Client:
             assert answer.status in {204, 404}, (upload.target, answer)
             break
         upload.removed = True
+        upload.undone = False
         self.world.count("terminations")
 
     def is_gone(self, upload: Upload) -> None:

@@ -108,10 +108,8 @@ class Joining(Client):
             if self.again(answer):
                 continue
             if answer.status == 404:
-                for part in parts:
-                    # One of them has expired, unless an earlier answer was lost.
-                    if time.monotonic() - part.touched >= part.promise.expire_after:
-                        raise Gone
+                if any(part.may_be_gone() for part in parts):
+                    raise Gone
                 raise AssertionError((answer, [part.wrong("404") for part in parts]))
             assert answer.status == 201, answer
             target = tus.target(answer.get("Location") or "")
@@ -198,6 +196,7 @@ class Steady(Client):
         data = memoryview(content(upload.seed, start, upload.length))
         head = tus.append_message(upload.target, start, b"", {"Content-Length": str(len(data))})
         times: list[tuple[float, int]] = []
+        cuts = upload.cuts
         try:
             self.drop()
             wire = self._wire = self._connect()
@@ -213,8 +212,9 @@ class Steady(Client):
         except (OSError, WireError):
             self.drop()
             died = time.monotonic()
-            self.resent(upload, upload.sent)
-            self._judge(upload, times, died)
+            self.resent(upload, upload.sent, cuts)
+            if upload.cuts == cuts:
+                self._judge(upload, times, died)
         else:
             self.drop()
             self.appended(upload, answer, upload.length, since)

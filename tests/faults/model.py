@@ -51,6 +51,8 @@ class Upload:
     """Before the last request that slid the expiry was sent."""
     cuts: int = 0
     """Power cuts since it was made, while it was not complete."""
+    undone: bool = False
+    """A power cut may have brought back what was removed: whether it is there is nobody's care."""
     parts: list[Upload] = field(default_factory=list)
 
     @property
@@ -67,6 +69,8 @@ class Upload:
 
     def tell(self, offset: int, *, since: float | None = None) -> None:
         """Take an offset that the server told; `since`: when the request was sent."""
+        if self.undone:
+            return
         if self.removed:
             raise self.wrong(f"offset {offset} after it was removed")
         if self.complete and offset != self.length:
@@ -92,11 +96,14 @@ class Upload:
             return
         if self.complete and not self.partial:
             raise self.wrong("404 after it was complete")
-        if self.cuts and not self.promise.strict and not self.complete:
-            return  # Made in the last seconds before a power cut: made anew.
-        # The whole second in which it expires is told; the server rounds nothing down.
-        if time.monotonic() - self.touched < self.promise.expire_after:
+        if not self.may_be_gone():
             raise self.wrong(f"404, asked {time.monotonic() - since:.2f} s ago")
+
+    def may_be_gone(self) -> bool:
+        """Tell whether it may have expired, or was made in the last seconds before a power cut."""
+        if self.cuts and not self.promise.strict and not self.complete:
+            return True
+        return time.monotonic() - self.touched >= self.promise.expire_after
 
     def cut(self) -> None:
         """Note a power cut: what was told of an unfinished upload is certain no more."""
@@ -105,5 +112,4 @@ class Upload:
             if not self.promise.strict:
                 self.told = 0
         if self.removing and not self.promise.strict:
-            # An acknowledged removal may be undone; nobody looks at it again.
-            self.gone = True
+            self.undone = True

@@ -46,13 +46,13 @@ class Status(Enum):
     REMOVED = "removed"
     """The committed removal mark: files may be deleted from now on."""
 
-    @property
-    def rank(self) -> int:
-        """Give the place in the order in which a status may move."""
-        return _RANKS[self]
+    rank: int
+    """The place in the order in which a status may move."""
 
 
-_RANKS = {status: rank for rank, status in enumerate(Status)}
+for _rank, _status in enumerate(Status):
+    # An attribute of each: a table of them would be asked by way of Enum.__hash__.
+    _status.rank = _rank
 
 
 class Kind(Enum):
@@ -147,12 +147,12 @@ class Upload:
         What `dataclasses.replace` does, at a third of its cost: an append makes half a dozen
         records, of many fields each.
         """
-        values = list(_GET(self))
-        for name, value in changes.items():
-            values[_PLACES[name]] = value
+        values = {**dict(zip(_NAMES, _GET(self), strict=True)), **changes}
         made = object.__new__(type(self))
         # All in C; how a frozen dataclass sets its own fields, too.
-        deque(map(call, _PUTS, repeat(made), values), maxlen=0)
+        deque(map(call, _PUTS, repeat(made), values.values()), maxlen=0)
+        if len(values) != len(_NAMES):
+            raise TypeError(f"an upload has none of {changes.keys() - _NAMES}")
         made.__post_init__()
         return made
 
@@ -163,7 +163,6 @@ class Upload:
 
 
 _NAMES = tuple(one.name for one in fields(Upload))
-_PLACES = {name: place for place, name in enumerate(_NAMES)}
 _GET = attrgetter(*_NAMES)
 _PUTS = tuple(vars(Upload)[name].__set__ for name in _NAMES)
 

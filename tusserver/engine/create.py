@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from tusserver.ports import Lease, RequestInfo
     from tusserver.protocol.messages import Create
 
+_NO_CHANGES = Decision()
+
 
 class Creator:
     """Serves POST."""
@@ -113,6 +115,8 @@ class Creator:
             raise
         self._parts.meter.upload_created(created.upload.kind)
         self._events.happened(EventKind.POST_CREATE, created.upload, request)
+        if decision is _NO_CHANGES:
+            return created
         extras = Extras(
             headers={**decision.headers, **created.extras.headers},
             body=created.extras.body or decision.body,
@@ -140,7 +144,7 @@ class Creator:
             grant=caller.grant,
         )
         if not parts.hooks.wants(EventKind.PRE_CREATE):
-            return upload, Decision()
+            return upload, _NO_CHANGES
         event_id = f"{upload.upload_id}-{EventKind.PRE_CREATE.value}"
         shown = await self._with_length(upload)
         event = Event(EventKind.PRE_CREATE, shown, event_id, request)

@@ -55,9 +55,10 @@ class Finisher:
         """
         parts, length = self._parts, checkpoints.position
         digest = await self.digests.conclude(work, checkpoints)
-        decision = await self.consent(
-            work, self._finished(checkpoints, length, digest), request, checkpoints=checkpoints
-        )
+        decision = _GO_ON
+        if self._asks(checkpoints.record):
+            shown = self._finished(checkpoints, length, digest)
+            decision = await self.consent(work, shown, request, checkpoints=checkpoints)
         work.phase = Phase.FINISHING
         await checkpoints.sync_outcome()
         await checkpoints.end()
@@ -111,6 +112,10 @@ class Finisher:
         else:
             self._events.deliver_soon(upload, request)
 
+    def _asks(self, upload: Upload) -> bool:
+        """Tell whether the application is asked before this upload is finished."""
+        return upload.kind is not Kind.PARTIAL and self._parts.hooks.wants(EventKind.PRE_FINISH)
+
     async def consent(
         self,
         work: Work,
@@ -124,8 +129,7 @@ class Finisher:
         What is received is committed first, but for the last byte: a hook may take long.
         Raises: HookFailed, Rejected.
         """
-        hooks = self._parts.hooks
-        if upload.kind is Kind.PARTIAL or not hooks.wants(EventKind.PRE_FINISH):
+        if not self._asks(upload):
             return _GO_ON
         if checkpoints is not None:
             await checkpoints.commit_rest()
@@ -134,7 +138,7 @@ class Finisher:
         work.phase = Phase.HOOK
         event_id = upload.event_id or f"{upload.upload_id}-finish"
         event = Event(EventKind.PRE_FINISH, upload, event_id, request)
-        return accepted(await hooks.before(event))
+        return accepted(await self._parts.hooks.before(event))
 
 
 def accepted(decision: Decision) -> Decision:

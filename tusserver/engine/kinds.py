@@ -81,6 +81,8 @@ class Kinds:
         A type that is not told is left to the first bytes, where they are looked at.
         Raises: TypeRefused.
         """
+        if not (self._suffixes or self._types or caller.types):
+            return
         told = parse_metadata(metadata)
         if self._suffixes and not _ends_with(_name(told), self._suffixes):
             raise TypeRefused(f"The name of a file must end with {_listed(self._suffixes)}.")

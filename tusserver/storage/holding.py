@@ -139,6 +139,7 @@ class Holdings:
         """
         kept = self._take_kept(upload_id)
         if kept is not None:
+            kept.ledger.is_fresh = True
             return self.hold(kept)
         leases = self._open
         with translated(self._places.data_name(upload_id), "locking"):
@@ -189,6 +190,8 @@ class Holdings:
         if spare is None or self._read is None:
             return None
         try:
+            if held is not None and (record := held.ledger.recall()) is not None:
+                return Peek(record, held.ledger.holder)
             look = spare.ledger.look(self._read)
         except OSError:
             return None

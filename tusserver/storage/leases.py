@@ -31,6 +31,7 @@ from tusserver.upload import Status
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
+    from tusserver.ports import Lease
     from tusserver.storage.layout import Places
     from tusserver.storage.ledgerfile import QuickRead
     from tusserver.storage.space import Space
@@ -110,7 +111,14 @@ class FileLease:
         return not released
 
 
-@dataclass(frozen=True, slots=True)
+def own(lease: Lease) -> FileLease:
+    """Take a lease of this storage for what it is. Raises: TypeError for another one."""
+    if not isinstance(lease, FileLease):
+        raise TypeError(f"a lease of another storage: {lease!r}")
+    return lease
+
+
+@dataclass(slots=True)
 class Spare:
     """The open files of an upload whose lease was let go; nothing of them is locked."""
 

@@ -18,8 +18,9 @@ from __future__ import annotations
 import json
 import re
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -39,7 +40,6 @@ _BODY = SECTOR - _TAIL
 _SLOT_NAME = f"slot{FORMAT}"
 _SLOT_NAMES = frozenset(f"slot{number}" for number in FORMATS)
 _HOLDER_NAME = "holder"
-_CLAIM = re.compile(rb"slot\d+ version=(\d{1,19}) ")
 BLANK = b" " * (SECTOR - 1) + b"\n"
 """A sector that says nothing."""
 
@@ -72,6 +72,9 @@ class Fixed:
     storage: str
 
 
+_FIXED_OF = attrgetter(*(field.name for field in fields(Fixed) if field.name != "store_id"))
+
+
 @dataclass(frozen=True, slots=True)
 class Ledger:
     """A ledger file, read."""
@@ -81,6 +84,8 @@ class Ledger:
     """The newest valid record; None if both slots are torn."""
     versions: tuple[int | None, int | None]
     """The versions in the two slots; None for one that is blank or torn."""
+    slots: bytes
+    """Both slots as they are in the file."""
     size: int
     """The bytes of the whole file."""
 
@@ -99,6 +104,11 @@ def fixed_part(upload: Upload, store_id: str) -> Fixed:
         grant=upload.grant,
         storage=upload.storage,
     )
+
+
+def has_fixed(upload: Upload, fixed: Fixed) -> bool:
+    """Tell whether this is what never changes of a record, in the store that it is of."""
+    return bool(_FIXED_OF(upload) == _FIXED_OF(fixed))
 
 
 def slot_at(version: int) -> int:
@@ -129,7 +139,13 @@ def parse_ledger(data: bytes, *, upload_id: UploadId, store_id: str) -> Ledger:
         raise LedgerError(f"it belongs to upload {fixed.upload_id}")
     records = parse_slots(data, fixed)
     first, second = (None if record is None else record.version for record in records)
-    return Ledger(fixed=fixed, record=newest(records), versions=(first, second), size=len(data))
+    return Ledger(
+        fixed=fixed,
+        record=newest(records),
+        versions=(first, second),
+        slots=data[:HOLDER_AT],
+        size=len(data),
+    )
 
 
 def parse_slots(data: bytes, fixed: Fixed) -> tuple[Upload | None, Upload | None]:
@@ -165,8 +181,8 @@ def format_slot(upload: Upload) -> bytes:
     expires = "-" if upload.expires_at is None else _quoted(_format_time(upload.expires_at))
     return _format_sector(
         f"{_SLOT_NAME} version={upload.version} offset={upload.offset} length={length} "
-        f"synced={upload.synced} status={upload.status.value} epoch={_quoted(upload.epoch)} "
-        f"expires={expires} assembled={upload.assembled:d} event={upload.event.value} "
+        f"synced={upload.synced} status={upload.status._value_} epoch={_quoted(upload.epoch)} "
+        f"expires={expires} assembled={upload.assembled:d} event={upload.event._value_} "
         f"event_id={_quoted(upload.event_id)} digest={_quoted(upload.digest)}"
     )
 
@@ -202,12 +218,6 @@ def parse_slot(data: bytes, fixed: Fixed) -> Upload:
         )
     except (ValueError, LookupError) as exc:
         raise LedgerError(f"a slot makes no record: {exc}") from exc
-
-
-def claimed_version(data: bytes) -> int | None:
-    """Give the version that a slot claims to have, whether or not it is whole; None if none."""
-    found = _CLAIM.match(data)
-    return None if found is None else int(found[1])
 
 
 # --- the holder ---------------------------------------------------------------------------

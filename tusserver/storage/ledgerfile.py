@@ -25,11 +25,11 @@ from tusserver.storage.ledger import (
     Ledger,
     LedgerError,
     LedgerForeign,
-    claimed_version,
     fixed_part,
     format_holder,
     format_ledger,
     format_slot,
+    has_fixed,
     newest,
     parse_holder,
     parse_ledger,
@@ -122,16 +122,8 @@ class Look:
     holder: Holder | None
 
 
-def _is_newest(data: bytes, version: int, slot: int) -> bool:
-    """Tell whether a slot is as it was, and the other one not newer; False: parse them."""
-    at = slot_at(version)
-    if hash(data[at : at + SECTOR]) != slot:
-        return False
-    other = data[SECTOR - at : HOLDER_AT - at]
-    if other == BLANK:
-        return True
-    claimed = claimed_version(other)
-    return claimed is not None and claimed < version
+def _hashes(data: bytes) -> list[int]:
+    return [hash(data[:SECTOR]), hash(data[SECTOR:HOLDER_AT])]
 
 
 class LedgerFile:
@@ -142,10 +134,11 @@ class LedgerFile:
         "_holder",
         "_is_named",
         "_size",
-        "_slot",
+        "_slots",
         "_store_id",
         "_versions",
         "descriptor",
+        "is_fresh",
         "path",
         "record",
     )
@@ -158,11 +151,13 @@ class LedgerFile:
         self._fixed: Fixed | None = None
         self._versions: list[int | None] = [None, None]
         self._size = 0
-        self._slot = 0
-        """What the newest record's slot was, as it was written or read: 64 bits of its 512 bytes.
+        self._slots = [0, 0]
+        """What both slots were, as they were written or read last: 64 bits of their 512 bytes.
 
         One that was damaged since is taken for it as seldom as one among 2 ** 64.
         """
+        self.is_fresh = False
+        """Whether it was read under the lease that was just taken."""
         self._is_named = False
         """Whether the names of both files are known to be on the disk: they do not change."""
         self.descriptor = -1
@@ -187,7 +182,7 @@ class LedgerFile:
         self.descriptor = os.open(self.path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         self._fixed = ledger.fixed
         self._versions = list(ledger.versions)
-        self.record = ledger.record
+        self.record, self._slots = ledger.record, _hashes(ledger.slots)
         self._size = ledger.size
         try:
             write_all(self.descriptor, format_holder(self._holder), HOLDER_AT)
@@ -206,7 +201,7 @@ class LedgerFile:
             self.write_new(upload, sync=sync)
             return
         before, versions = os.pread(self.descriptor, HOLDER_AT, 0), list(self._versions)
-        record, known = self.record, self._slot
+        record, known = self.record, list(self._slots)
         try:
             for data, offset in steps:
                 write_all(self.descriptor, data, offset)
@@ -219,7 +214,7 @@ class LedgerFile:
         except OSError:
             # Nobody may be told of a record that is not on the disk although that was asked for.
             write_all(self.descriptor, before, 0)
-            self._versions, self.record, self._slot = versions, record, known
+            self._versions, self.record, self._slots = versions, record, known
             if sync and record is not None:
                 # What the disk refused stays in memory as if it had been written, and what is
                 # written over it may never come to the disk: another file is to be used.
@@ -240,21 +235,22 @@ class LedgerFile:
         self._fixed = fixed_part(upload, self._store_id)
         self._versions = [None, None]
         self._versions[upload.version % 2] = upload.version
-        at = slot_at(upload.version)
-        self.record, self._slot, self._size = upload, hash(data[at : at + SECTOR]), len(data)
+        self.record, self._slots, self._size = upload, _hashes(data), len(data)
 
     def steps(self, upload: Upload) -> list[tuple[bytes, int]] | None:
         """Give the writes, data and place, that record `upload`; None if the file must be new.
 
         Does not block. Raises: StateConflict, LedgerError.
         """
-        newest = max((version for version in self._versions if version is not None), default=0)
+        even, odd = self._versions
+        newest = max(even or 0, odd or 0)
         if upload.version < newest:
             raise StateConflict(
                 f"The ledger holds version {newest}, newer than version {upload.version}."
             )
-        if self.descriptor < 0 or self._fixed != fixed_part(upload, self._store_id):
+        if self.descriptor < 0 or self._fixed is None or not has_fixed(upload, self._fixed):
             return None
+        self.is_fresh = False
         slot = format_slot(upload)
         own = slot_at(upload.version)
         place = upload.version % 2
@@ -268,32 +264,47 @@ class LedgerFile:
         """Note that these writes were made. Does not block."""
         for data, offset in steps:
             self._versions[offset // SECTOR] = upload.version
-            self._slot = hash(data)
+            self._slots[offset // SECTOR] = hash(data)
         self.record = upload
 
     # --- while nobody holds the lease ------------------------------------------------------
+
+    def recall(self) -> Upload | None:
+        """Give what was read when the lease was taken, once, to whoever looks right afterwards.
+
+        None if it was given, or written since. Does not block.
+        """
+        is_fresh, self.is_fresh = self.is_fresh, False
+        return self.record if is_fresh else None
+
+    @property
+    def is_intact(self) -> bool:
+        """Tell whether there is a valid ledger, under its name and as long as it was.
+
+        Does not block. Raises: OSError.
+        """
+        if self.descriptor < 0 or self.record is None:
+            return False
+        status = os.fstat(self.descriptor)
+        # Removed, or another file has its name.
+        return status.st_nlink == 1 and status.st_size == self._size
 
     def look(self, read: QuickRead) -> Look | None:
         """Read it anew where that needs no waiting; None if it does, or is not what it was.
 
         Does not block. Whoever holds the lease meanwhile may be another process. Raises: OSError.
         """
-        if self.descriptor < 0 or self._fixed is None:
-            return None
-        status = os.fstat(self.descriptor)
-        # Removed, or another file has its name.
-        if status.st_nlink != 1 or status.st_size != self._size:
+        fixed, record = self._fixed, self.record
+        if fixed is None or not self.is_intact:
             return None
         data = read(self.descriptor, FIXED_AT)
         if data is None:
             return None
-        record = self.record
-        if record is None or not _is_newest(data, record.version, self._slot):
-            record = self._parse(data, self._fixed)
+        if _hashes(data) != self._slots:
+            record = self._parse(data, fixed)
         if record is None:
             return None
-        holder = data[HOLDER_AT:]
-        return Look(record, None if holder == BLANK else parse_holder(holder))
+        return Look(record, None if data.endswith(BLANK) else parse_holder(data[HOLDER_AT:]))
 
     def _parse(self, data: bytes, fixed: Fixed) -> Upload | None:
         try:
@@ -303,8 +314,7 @@ class LedgerFile:
         record = newest(records)
         if record is not None:
             self._versions = [None if one is None else one.version for one in records]
-            at = slot_at(record.version)
-            self.record, self._slot = record, hash(data[at : at + SECTOR])
+            self.record, self._slots = record, _hashes(data)
         return record
 
     def hold(self, holder: Holder) -> None:

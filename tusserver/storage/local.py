@@ -23,7 +23,7 @@ from tusserver.storage.holding import Holdings
 from tusserver.storage.identity import adopt_identity
 from tusserver.storage.joining import Joiner
 from tusserver.storage.layout import Places
-from tusserver.storage.leases import Contended, FileLease, tell_locked
+from tusserver.storage.leases import Contended, own, tell_locked
 from tusserver.storage.opening import open_store
 from tusserver.storage.pool import FilePool, TimedWriter
 from tusserver.storage.space import SMALL, first_reservation
@@ -228,7 +228,7 @@ class LocalStorage:
 
     async def remove(self, lease: Lease) -> None:
         """Delete data and ledger, and release the lease. The removal mark is committed before."""
-        held = _own(lease)
+        held = own(lease)
         if held.begin_release():
             self._holdings.forget(held)
             await self._run(partial(self._store.leases.remove, held), held.path, "removing")
@@ -246,11 +246,10 @@ class LocalStorage:
         progress: Progress,
     ) -> Coroutine[Any, Any, int]:
         """Do what `Storage.append` says. Raises MaxSizeExceeded too: the file system's."""
-        _own(lease).check_held()
+        held = own(lease)
+        held.check_held()
         appender = Appender(self._pool, self._writer, self._store.space)
-        return appender.append(
-            _own(lease), body, offset=offset, window=window, tap=tap, progress=progress
-        )
+        return appender.append(held, body, offset=offset, window=window, tap=tap, progress=progress)
 
     async def sync(self, upload_id: UploadId) -> None:
         """Put the data of an upload on the disk (fdatasync). Needs no lease.
@@ -263,11 +262,11 @@ class LocalStorage:
 
     def write_early(self, lease: Lease, start: int, end: int) -> bool:
         """Have the disk begin with these bytes; see `Syncing.write_early`."""
-        return self._syncing.write_early(_own(lease), start, end)
+        return self._syncing.write_early(own(lease), start, end)
 
     async def trim(self, lease: Lease, length: int) -> None:
         """Give back what was reserved beyond `length` bytes."""
-        held = _own(lease)
+        held = own(lease)
         if held.reserved == length and self._store.space.can_allocate:
             return  # What is reserved is as long as the file then.
         await self._run(partial(os.ftruncate, held.descriptor, length), held.path, "trimming")
@@ -280,7 +279,7 @@ class LocalStorage:
 
         Raises: StorageFull, StorageFault (also for a part that is missing or too short).
         """
-        held = _own(lease)
+        held = own(lease)
         paths = [(self._places.data(part_id), length) for part_id, length in parts]
         joiner = Joiner(held, paths, space=self._store.space)
         with translated(held.path, "reserving space for"):
@@ -315,7 +314,7 @@ class LocalStorage:
         """
         if not sync and self.record_at_once(lease, upload):
             return
-        held = _own(lease)
+        held = own(lease)
         held.check_held()
         pool = self._syncing if sync else self._pool
         with translated(held.ledger.path, "recording in"):
@@ -323,7 +322,7 @@ class LocalStorage:
 
     def record_at_once(self, lease: Lease, upload: Upload) -> bool:
         """Write the ledger while the disk is quick; False: use `record`. Raises what that does."""
-        held = _own(lease)
+        held = own(lease)
         held.check_held()
         ledger, put = held.ledger, partial(self._writer.write_now, held.ledger.descriptor)
         with translated(ledger.path, "recording in"):
@@ -407,9 +406,3 @@ class LocalStorage:
                     keep = known is not None and await known(upload_id)
                     count += await pool.run(partial(orphans.delete, upload_id, known=keep))
         return count
-
-
-def _own(lease: Lease) -> FileLease:
-    if not isinstance(lease, FileLease):
-        raise TypeError(f"a lease of another storage: {lease!r}")
-    return lease

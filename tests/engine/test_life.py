@@ -178,3 +178,11 @@ async def test_of_many_that_wait_one_gets_the_turn_and_none_hangs(build):
     assert {type(one) for one in lost} <= {AppendSuperseded, UploadLocked}
     with pytest.raises(AppendSuperseded):
         await first
+
+
+async def test_requests_are_shown_only_where_somebody_looks(build):
+    async def told(_event):
+        return None
+
+    assert not (await build()).parts.shows_requests
+    assert (await build(hooks=CallableHooks(post_receive=told))).parts.shows_requests

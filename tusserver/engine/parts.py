@@ -75,6 +75,11 @@ class EngineParts:
         """Tell whether the finish of this upload is an event (not for parts: CAT-19)."""
         return upload.kind is not Kind.PARTIAL and self.wants(EventKind.POST_FINISH)
 
+    @property
+    def shows_requests(self) -> bool:
+        """Tell whether anybody but the engine is ever shown a request: its headers count then."""
+        return self.authorizer is not None or any(self.wants(kind) for kind in EventKind)
+
     def wants(self, kind: EventKind) -> bool:
         """Tell whether the application, a receiver or the publisher is to be told of something."""
         publishes = kind is EventKind.POST_FINISH and self.publisher is not None

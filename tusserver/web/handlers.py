@@ -64,6 +64,7 @@ class TusHandlers:
         self._engine = engine
         self._options = options = engine.parts.web
         self._gate = Gate(engine)
+        self._shows_requests = engine.parts.shows_requests
         self._known_features: dict[tuple[str, bool], Features] = {}
         self._arrivals = Arrivals(options.trusted_proxies)
         self._cors = CorsPolicy(
@@ -114,7 +115,7 @@ class TusHandlers:
     async def _serve(self, exchange: _Exchange) -> web.StreamResponse:
         dialect, head, features = exchange.dialect, exchange.head, exchange.features
         request, account = exchange.request, exchange.account
-        info = exchange.info()
+        info = exchange.info(is_shown=self._shows_requests)
         try:
             command = dialect.parse(head, features)
         except (VersionUnsupported, MethodNotAllowed):
@@ -230,14 +231,14 @@ class _Exchange:
     is_direct: bool
     """Nobody but the connection will look at the answer."""
 
-    def info(self) -> RequestInfo:
-        """Describe the request to hooks."""
+    def info(self, *, is_shown: bool) -> RequestInfo:
+        """Describe the request, to hooks if it `is_shown` to any; else nobody asks for headers."""
         request = self.request
         return RequestInfo(
             method=self.method,
             uri=request.path_qs,
             remote=self.arrival.client,
-            headers=tuple(request.headers.items()),
+            headers=tuple(request.headers.items()) if is_shown else (),
             context={key: request[key] for key in request} if len(request) else {},
         )
 

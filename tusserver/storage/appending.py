@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 TURN_BYTES = 1024 * 1024
 """Bytes after which other tasks get their turn, however fast the body is."""
-HASHED_TURN_BYTES = 256 * 1024
+HASHED_TURN_BYTES = 512 * 1024
 """The same where they are hashed on their way, which takes longer than to write them."""
 
 

@@ -143,6 +143,18 @@ def test_strict_loses_no_acknowledged_byte(lives):
         assert digest(fetch(lives.server, target)) == digest(data)
 
 
+@pytest.mark.parametrize("lives", [("--durability", "strict")], indirect=True, ids=["strict"])
+def test_strict_brings_back_nothing_whose_removal_was_answered(lives):
+    source = random.Random(SEED)
+    whole, half = lives.tus.upload(source.randbytes(300_000)), lives.tus.create(1000)
+    assert lives.tus.patch(half, 0, bytes(500)).status == 204
+    for target in (whole, half):
+        assert lives.tus.delete(target).status == 204
+    lives.cut_power()
+    for target in (whole, half):
+        assert lives.tus.head(target).status == 404
+
+
 def test_a_graceful_stop_leaves_nothing_to_a_power_cut(lives):
     data = random.Random(SEED).randbytes(2_000_000)
     target = lives.tus.create(len(data))

@@ -79,11 +79,13 @@ class Remover:
         work.phase = Phase.FINISHING
         await self._events.secure(upload)  # the finish is told before the end
         async with self._events.about(EventKind.POST_TERMINATE, upload, request):
-            await self.erase(lease, upload)
+            await self.erase(lease, upload, sync=self._parts.strict)
         self._parts.meter.upload_terminated(upload.kind)
 
-    async def erase(self, lease: Lease | None, upload: Upload) -> None:
+    async def erase(self, lease: Lease | None, upload: Upload, *, sync: bool = False) -> None:
         """Remove an upload whatever its state. Holds the lease, which is gone afterwards.
+
+        With `sync` no power cut brings it back: its mark is on the disk before its files go.
 
         Without a lease there is no data file, and one is made for its lock. Raises: UploadLocked
         if somebody else makes it.
@@ -101,7 +103,7 @@ class Remover:
         if lease is None:
             raise UploadLocked
         try:
-            await parts.records.commit(lease, upload)
+            await parts.records.commit(lease, upload, sync=sync)
             await parts.storage.remove(lease)
         finally:
             await lease.release()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +16,9 @@ from tusserver import CallableHooks, Decision, Settings, build_engine, tus_app
 from tusserver.errors import StorageFault
 from tusserver.measures import NO_METER
 from tusserver.metrics import PrometheusMeter
+from tusserver.metrics.exposition import Exposition
+from tusserver.ports import EventKind
+from tusserver.upload import Kind
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -91,3 +95,58 @@ def test_what_fails_is_told_apart():
     metrics = metrics_of(registry)
     assert metrics("commit_failures_total") == 1
     assert metrics("commit_duration_seconds_count") == 2
+
+
+class Append:
+    """An append that has just brought a byte."""
+
+    def silent_for(self) -> float:
+        return 0.0
+
+
+def tell_everything(meter: PrometheusMeter) -> None:
+    for seconds in (0.0, 0.0001, 0.00011, 0.004, 2.0, 15.0, 4000.0):
+        for method in ("GET", "BREW", "PATCH"):
+            meter.request_ended(method, 204, seconds)
+        for outcome in ("ok", "failed"):
+            meter.committed(seconds, outcome)
+            meter.synced(seconds, outcome)
+            meter.state_asked(seconds, outcome)
+            meter.hook_called(EventKind.PRE_CREATE, seconds, outcome)
+        meter.lease_waited(seconds)
+        meter.took_over("taken", seconds)
+    for code in ("upload_not_found", "upload_locked", "upload_not_found"):
+        meter.request_failed(code)
+        meter.upload_rejected(code)
+    for kind in Kind:
+        meter.upload_created(kind)
+    meter.upload_finished(Kind.FINAL)
+    meter.upload_terminated(Kind.PARTIAL)
+    meter.upload_expired(Kind.SINGLE)
+    meter.bytes_received(2**53)
+    meter.bytes_sent(7)
+
+
+async def test_who_counts_alone_tells_the_same(monkeypatch):
+    monkeypatch.setattr(time, "time", lambda: 1_700_000_000.125)
+    told = []
+    for is_alone in (False, True):
+        meter = PrometheusMeter(is_alone=is_alone)
+        tell_everything(meter)
+        first, second = Append(), Append()
+        meter.append_began(first)
+        meter.append_began(second)
+        meter.append_ended(first, "complete")
+        exposition = Exposition(meter.registry, directory=None, version="1")
+        told.append(await exposition.write(""))
+        told.append(await exposition.write("application/openmetrics-text; version=1.0.0"))
+        meter.append_ended(second, "timeout")
+    assert told[:2] == told[2:]
+    assert b'tusserver_request_duration_seconds_bucket{le="0.005",method="other"} 4.0' in told[0][0]
+
+
+@pytest.mark.parametrize("is_alone", [False, True])
+def test_metrics_are_registered_once(is_alone):
+    meter = PrometheusMeter(is_alone=is_alone)
+    with pytest.raises(ValueError, match="Duplicated"):
+        PrometheusMeter(meter.registry, is_alone=is_alone)

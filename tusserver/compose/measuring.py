@@ -41,9 +41,10 @@ def build_meter(settings: Settings) -> PrometheusMeter | None:
     """
     if not settings.metrics:
         return None
-    if (directory := shared_directory()) is not None:
+    directory = shared_directory()
+    if directory is not None:
         take_seat(directory)
-    return PrometheusMeter()
+    return PrometheusMeter(is_alone=directory is None)
 
 
 def metrics_routes(settings: Settings, meter: Meter) -> list[web.RouteDef]:

@@ -7,22 +7,29 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 
 from tusserver.measures import FAILED
 from tusserver.metrics import catalogue as lines
 from tusserver.metrics.catalogue import FAST, MEDIUM, SLOW, Maker
+from tusserver.metrics.tallies import Tallier
 from tusserver.ports import EventKind
 from tusserver.upload import Kind
 
 if TYPE_CHECKING:
-    from prometheus_client import Counter, Gauge, Histogram
+    from typing import TypeAlias
+
+    from prometheus_client import Counter, Histogram
 
     from tusserver.measures import Receiving
+    from tusserver.metrics.tallies import Number, Numbers, Spread, Spreads
 
-_Metric = TypeVar("_Metric", "Counter", "Histogram")
+    _Making: TypeAlias = Maker | Tallier
+    _Counters: TypeAlias = Counter | Numbers
+    Counting: TypeAlias = Counter | Number
+    Observing: TypeAlias = Histogram | Spread
 
 STALLED_AFTER = 5.0
 """Seconds without a byte after which an append counts as stalled."""
@@ -47,20 +54,23 @@ REASONS = (
 class PrometheusMeter:
     """Counts what happens; made once in a process. Used in the thread of the event loop."""
 
-    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+    def __init__(
+        self, registry: CollectorRegistry | None = None, *, is_alone: bool = False
+    ) -> None:
         """Register the metrics in `registry`, by default in one of their own.
+
+        `is_alone`: no other process counts together with this one, and series that tell when a
+        metric was made are not wanted (`Exposition` leaves them out). Counting costs less then.
 
         Raises: ValueError when they are registered there already.
         """
         self.registry = registry or CollectorRegistry()
-        make = Maker(self.registry)
+        make = (Tallier if is_alone else Maker)(self.registry)
         self._make_uploads(make)
         self._requests = make.counter(lines.REQUESTS)
-        self._request_of: dict[tuple[str, int], Counter] = {}
+        self._request_of: dict[tuple[str, int], Counting] = {}
         seconds = make.histogram(lines.REQUEST_SECONDS, SLOW)
-        self._request_seconds = {
-            method: seconds.labels(method=method) for method in (*METHODS, OTHER)
-        }
+        self._request_seconds = _times_by("method", (*METHODS, OTHER), seconds)
         self._errors = _Codes(make.counter(lines.ERRORS))
         self._received = make.counter(lines.RECEIVED)
         self._sent = make.counter(lines.SENT)
@@ -72,7 +82,7 @@ class PrometheusMeter:
         self._sync_seconds = make.histogram(lines.SYNC_SECONDS, MEDIUM)
         self._sync_failures = make.counter(lines.SYNC_FAILURES)
         names = tuple(kind.value for kind in EventKind)
-        self._hook_seconds = _by("hook", names, make.histogram(lines.HOOK_SECONDS, MEDIUM))
+        self._hook_seconds = _times_by("hook", names, make.histogram(lines.HOOK_SECONDS, MEDIUM))
         self._hooks = make.counter(lines.HOOKS)
         self._state_seconds = make.histogram(lines.STATE_SECONDS, FAST)
         self._state_failures = make.counter(lines.STATE_FAILURES)
@@ -80,7 +90,7 @@ class PrometheusMeter:
         make.least(lines.START_TIME).set(time.time())
         self._appends = _Appends(make)
 
-    def _make_uploads(self, make: Maker) -> None:
+    def _make_uploads(self, make: _Making) -> None:
         kinds = tuple(kind.value for kind in Kind)
         self._created = _by("kind", kinds, make.counter(lines.CREATED))
         self._finished = _by("kind", kinds, make.counter(lines.FINISHED))
@@ -183,9 +193,9 @@ class PrometheusMeter:
 class _Codes:
     """A counter by error code."""
 
-    def __init__(self, counter: Counter) -> None:
+    def __init__(self, counter: _Counters) -> None:
         self._counter = counter
-        self._of: dict[str, Counter] = {}
+        self._of: dict[str, Counting] = {}
 
     def count(self, code: str) -> None:
         counter = self._of.get(code)
@@ -197,9 +207,9 @@ class _Codes:
 class _Appends:
     """The appends of this process that run, looked at each second while there are any."""
 
-    def __init__(self, make: Maker) -> None:
+    def __init__(self, make: _Making) -> None:
         self._running = make.total(lines.APPENDS_RUNNING)
-        self._stalled: Gauge = make.total(lines.APPENDS_STALLED)
+        self._stalled = make.total(lines.APPENDS_STALLED)
         self._ended = _by("reason", REASONS, make.counter(lines.APPENDS_ENDED))
         self._present: set[Receiving] = set()
         self._shown = 0
@@ -236,6 +246,13 @@ class _Appends:
             self._stalled.set(count)
 
 
-def _by(label: str, values: tuple[str, ...], metric: _Metric) -> dict[str, _Metric]:
+def _by(label: str, values: tuple[str, ...], metric: _Counters) -> dict[str, Counting]:
     """Give the children of a metric with one label: all are there from the start, with 0."""
+    return {value: metric.labels(**{label: value}) for value in values}
+
+
+def _times_by(
+    label: str, values: tuple[str, ...], metric: Histogram | Spreads
+) -> dict[str, Observing]:
+    """Do the same for a histogram."""
     return {value: metric.labels(**{label: value}) for value in values}

@@ -150,7 +150,8 @@ class Tus1:
         if method == "OPTIONS":
             return Discover()
         segment = head.segment
-        allowed = _allowed(features, is_upload=segment is not None)
+        look_up = _allowed_on_creation_url if segment is None else _allowed_on_upload
+        allowed = look_up(features)
         if method not in allowed:
             raise MethodNotAllowed(method, allowed)
         if segment is None:
@@ -266,13 +267,14 @@ def _announced(features: Features) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=64)
-def _allowed(features: Features, *, is_upload: bool) -> tuple[str, ...]:
-    """Give the methods that work on the creation URL or on an upload's."""
-    announced = _announced(features)
-    if not is_upload:
-        return ("POST", "OPTIONS") if "creation" in announced else ("OPTIONS",)
+def _allowed_on_creation_url(features: Features) -> tuple[str, ...]:
+    return ("POST", "OPTIONS") if "creation" in _announced(features) else ("OPTIONS",)
+
+
+@lru_cache(maxsize=64)
+def _allowed_on_upload(features: Features) -> tuple[str, ...]:
     get = ("GET",) if "download" in features.extensions else ()
-    delete = ("DELETE",) if "termination" in announced else ()
+    delete = ("DELETE",) if "termination" in _announced(features) else ()
     return (*get, "HEAD", "PATCH", *delete, "OPTIONS")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import string
 import time
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from aiohttp import HttpVersion11, web
@@ -31,8 +32,6 @@ _OPENINGS = {
 }
 _NO_LENGTH = frozenset({204})
 """Statuses whose answers name no length (RFC 9110 section 8.6)."""
-_EMPTY = "\r\nContent-Length: 0"
-_SERVER = f"\r\nServer: {SERVER_SOFTWARE}\r\n"
 _PRINTABLE = (string.ascii_letters + string.digits + string.punctuation + " \t").encode()
 
 
@@ -94,19 +93,28 @@ def answer_at_once(
     opening = _OPENINGS.get(reply.status)
     if opening is None or not reply.is_bare or request.version != HttpVersion11:
         return None
-    text = "\r\n".join(map(": ".join, reply.headers))
+    headers = reply.headers
+    text = f"X-Request-ID: {request_id}\r\n" + "\r\n".join(map(": ".join, headers))
     if not text.isascii():
         return None
     lines = text.encode()
     # aiohttp's way refuses what would end a line.
-    if len(lines.translate(None, _PRINTABLE)) != 2 * (len(reply.headers) - 1):
+    if len(lines.translate(None, _PRINTABLE)) != 2 * len(headers):
         return None
     has_length = request.method != "HEAD" and reply.status not in _NO_LENGTH
-    date = imf_fixdate(int(time.time()))
-    rest = f"{_EMPTY if has_length else ''}\r\nDate: {date}{_SERVER}"
-    identity = f"X-Request-ID: {request_id}\r\n"
-    head = b"".join((opening, _written(cors), identity.encode(), lines, rest.encode()))
-    return Answer(reply.status, head)
+    ending = (_ending_with_length if has_length else _ending)(int(time.time()))
+    return Answer(reply.status, b"".join((opening, _written(cors), lines, ending)))
+
+
+@lru_cache(maxsize=4)
+def _ending(seconds: int) -> bytes:
+    """Write the lines that end each head at this second, in seconds since 1970."""
+    return f"\r\nDate: {imf_fixdate(seconds)}\r\nServer: {SERVER_SOFTWARE}\r\n".encode()
+
+
+@lru_cache(maxsize=4)
+def _ending_with_length(seconds: int) -> bytes:
+    return b"\r\nContent-Length: 0" + _ending(seconds)
 
 
 def _written(fields: Mapping[str, str]) -> bytes:

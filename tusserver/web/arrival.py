@@ -7,6 +7,8 @@ import socket
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
+from aiohttp.hdrs import HOST
+
 from tusserver.values import UNIX
 from tusserver.web.forwarded import (
     FIELDS,
@@ -62,7 +64,7 @@ class Arrivals:
     def of(self, request: web.BaseRequest) -> Arrival:
         """Find out where a request came from."""
         headers = request.headers
-        host = request.host if "Host" in headers else ""
+        host = request.host if HOST in headers else ""
         if not self._is_anybody_trusted:
             # What a host application made of its own proxies holds.
             if not self._hinted and any(map(headers.__contains__, FIELDS)):

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from aiohttp import HttpVersion11
+from aiohttp.hdrs import HOST
 
 from tusserver.errors import RequestMalformed
 
@@ -17,7 +18,7 @@ _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.v]+\]|[0-9A-Za-z\-._~!$&'()*+,;=%]*)(?::[0
 
 def check_host(request: web.BaseRequest) -> None:
     """Refuse a request without exactly one valid `Host`. Raises: RequestMalformed."""
-    hosts = request.headers.getall("Host", ())
+    hosts = request.headers.getall(HOST, ())
     if not hosts and request.version < HttpVersion11:
         return
     if len(hosts) != 1 or _HOST.fullmatch(hosts[0]) is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aiohttp import HttpVersion11, web
+from aiohttp.hdrs import EXPECT
 
 from tusserver.errors import ExpectationFailed
 
@@ -31,7 +32,7 @@ def check_expectation(request: web.BaseRequest) -> bool:
     """
     if request.version < HttpVersion11:
         return False
-    if "Expect" not in request.headers:
+    if EXPECT not in request.headers:
         return False
     expectations = set(_expectations(request))
     if expectations - {"100-continue"}:
@@ -40,7 +41,7 @@ def check_expectation(request: web.BaseRequest) -> bool:
 
 
 def _expectations(request: web.BaseRequest) -> Iterator[str]:
-    for line in request.headers.getall("Expect", ()):
+    for line in request.headers.getall(EXPECT, ()):
         for expectation in line.split(","):
             if stripped := expectation.strip(" \t").lower():
                 yield stripped

@@ -164,7 +164,7 @@ class Framing:
         if data.startswith(b"\r\n", at):
             return at + 2
         end = data.find(b"\r\n\r\n", at)
-        if (len(data) if end < 0 else end) - at > MAX_HEAD:
+        if (end if end >= 0 else len(data)) > at + MAX_HEAD:
             self.is_too_long = True
             return self._give_up(data)
         if end < 0:

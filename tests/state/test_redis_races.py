@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 
+import pytest
 from redis.crc import key_slot
 
 from tests.state.uploads import NOW, due, make_upload
@@ -119,3 +120,18 @@ async def test_the_key_of_a_record_has_its_id_as_hash_tag(cluster_server):
     slot = cluster_server.cli("CLUSTER KEYSLOT", record_key(upload_id))
 
     assert slot == cluster_server.cli("CLUSTER KEYSLOT", upload_id) == key_slot(upload_id.encode())
+
+
+async def test_what_others_wrote_since_is_read_whatever_was_written_here(redis_server):
+    here, there = RedisState(redis_server.url), RedisState(redis_server.url)
+    first = make_upload()
+    await here.add(first)
+    assert await here.get(first.upload_id) is first
+    second = first.next(offset=5)
+    await there.save(second)
+    assert await here.get(first.upload_id) == second
+    with pytest.raises(StateConflict):
+        await here.save(first.next(offset=3))
+    assert await here.get(first.upload_id) == second
+    for one in (here, there):
+        await one.close()

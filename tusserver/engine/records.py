@@ -70,9 +70,7 @@ class Records:
             peek = await self._storage.peek(upload_id)
             if peek.record == known:
                 return peek, known
-        peek, stored = await asyncio.gather(
-            self._storage.peek(upload_id), self._state.get(upload_id)
-        )
+        peek, stored = await self._look(upload_id)
         if peek.is_gone and stored is not None and stored.epoch == self._storage.epoch:
             # Unless it was made in this moment: the state store is told of it last.
             peek = await self._storage.peek(upload_id)
@@ -88,6 +86,17 @@ class Records:
         if record is not None and record != stored:
             record = await self._restore(record, kept=peek.record is not None)
         return peek, record
+
+    async def _look(self, upload_id: UploadId) -> tuple[Peek, Upload | None]:
+        """Read the ledger while the state store is asked."""
+        # One task more, where `asyncio.gather` makes two of its own and a future for both.
+        asking = asyncio.create_task(self._state.get(upload_id))
+        try:
+            return await self._storage.peek(upload_id), await asking
+        except BaseException:
+            if not asking.cancel() and not asking.cancelled():
+                asking.exception()  # It is known that something went wrong.
+            raise
 
     async def _restore(self, record: Upload, *, kept: bool) -> Upload | None:
         """Put a record back into the state store; `kept`: the ledger had one a moment ago."""

@@ -42,6 +42,8 @@ STORE = "tus:store"
 EXPIRIES = "tus:exp"
 IDS = "tus:ids"
 
+MAX_WRITTEN = 256
+"""Uploads of which is known what was written last."""
 PATIENCE = 2.5
 """Seconds in which Redis must have answered, all attempts together: then 503 is better."""
 
@@ -77,6 +79,8 @@ class RedisState:
         self._complaints = Complaints(self._url)
         self._store_id: str | None = None
         self._has_slots = False
+        self._written: dict[UploadId, tuple[bytes, Upload]] = {}
+        """What was written last: bytes that are found again need not be parsed."""
 
     @property
     def url(self) -> str:
@@ -155,7 +159,10 @@ class RedisState:
     async def get(self, upload_id: UploadId) -> Upload | None:
         """Read a record; None if there is none."""
         (data,) = await self._execute(("HGET", record_key(upload_id), "data"))
-        return None if data is None else parse_upload(data)
+        if data is None:
+            return None
+        written, upload = self._written.get(upload_id, (b"", None))
+        return upload if upload is not None and written == data else parse_upload(data)
 
     async def save(self, upload: Upload) -> None:
         """Replace version n-1 by version n; the same version n again is no error.
@@ -205,7 +212,9 @@ class RedisState:
     async def _put(self, script: str, upload: Upload) -> Any:
         """Run a script on a record and on what finds it; give its reply."""
         sha, key = self._wire.digest(script), record_key(upload.upload_id)
-        record = (upload.version, upload.status.rank, format_upload(upload))
+        data = format_upload(upload)
+        self._remember(upload, data)
+        record = (upload.version, upload.status.rank, data)
         if not self._has_slots:
             expiry = "" if upload.expires_at is None else upload.expires_at.timestamp()
             found_by = (upload.upload_id, expiry)
@@ -219,6 +228,13 @@ class RedisState:
                 return reply
         *_, reply = await self._execute(*_hints(upload), ("EVALSHA", sha, 1, key, *record))
         return reply
+
+    def _remember(self, upload: Upload, data: bytes) -> None:
+        """Know what bytes mean that are about to be written: they are read in a moment."""
+        self._written.pop(upload.upload_id, None)
+        self._written[upload.upload_id] = data, upload
+        if len(self._written) > MAX_WRITTEN:
+            del self._written[next(iter(self._written))]
 
     # --- scripts of others --------------------------------------------------------------
 

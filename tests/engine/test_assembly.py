@@ -130,6 +130,36 @@ async def test_a_final_upload_that_is_resumed_pins_its_parts_first(build):
     assert await after.content(final) == b"hello world"
 
 
+class SlowPins(LocalStorage):
+    """Pins that can be seen for a while before they are on the disk."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.gate = asyncio.Event()
+        self.pinning = False
+
+    async def pin(self, part_id, final_id, *, sync):
+        await super().pin(part_id, final_id, sync=False)
+        self.pinning = True
+        await self.gate.wait()
+        await super().pin(part_id, final_id, sync=sync)
+
+
+async def test_a_pin_that_is_not_yet_on_the_disk_completes_no_final_upload(build):
+    house = await build(storage=SlowPins)
+    a = await part(house, b"hello")
+    joining = asyncio.create_task(house.join(a))
+    assert await eventually(lambda: house.parts.storage.pinning)
+    (final,) = await finals(house)
+    resuming = asyncio.create_task(house.engine.sweeper._concatenation.resume(final.upload_id))
+    await asyncio.wait([resuming], timeout=0.3)
+    assert not (await house.record(final)).is_complete
+    house.parts.storage.gate.set()
+    await joining
+    await resuming
+    assert await house.content(final) == b"hello"
+
+
 async def test_a_running_assembly_is_not_begun_again_by_who_sweeps(build):
     house = await build(storage=Stepwise)
     other = await build(storage=Stepwise)

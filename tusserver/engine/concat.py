@@ -176,9 +176,9 @@ class Concatenation:
     # --- steps ---------------------------------------------------------------------------
 
     async def _pin_all(self, final: Upload) -> None:
+        # A pin that is there already may not be on the disk yet: whoever makes it is at it.
         for part_id in dict.fromkeys(final.parts):
-            if final.upload_id not in await self._parts.storage.pins(part_id):
-                await self._pin(part_id, final.upload_id)
+            await self._pin(part_id, final.upload_id)
 
     async def _pin(self, part_id: UploadId, final_id: UploadId) -> None:
         """Pin one part under its lease, so that no removal can come in between."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 import logging
 import os
 import threading
+import time
 
 import pytest
 
@@ -16,7 +18,7 @@ from tusserver.body import BodyEnd, Tap
 from tusserver.errors import LengthExceeded, StorageFault, StorageFull
 from tusserver.storage import files
 from tusserver.storage import pool as pool_module
-from tusserver.storage.pool import FilePool, TimedWriter
+from tusserver.storage.pool import FilePool, TimedWriter, waits_of_thread
 
 MIB = 1024 * 1024
 
@@ -293,6 +295,31 @@ async def test_after_a_slow_write_all_use_threads_for_ten_seconds(threads, monke
     recorder.now += 0.2
     await writer.write(0, b"x", 0)
     assert recorder.threads == [True, False, False, True]
+
+
+@pytest.mark.parametrize("waited", [False, True])
+async def test_a_large_write_is_slow_only_if_the_thread_waited_for_something(
+    threads, tmp_path, *, waited
+):
+    now, waits = itertools.count(0.0, 0.021), 0
+
+    def count_waits():
+        nonlocal waits
+        waits += waited
+        return waits
+
+    writer = TimedWriter(threads, clock=lambda: next(now), waits=count_waits)
+    data = bytes(600_000)
+    with (tmp_path / "file").open("wb") as file:
+        done = writer.write_now(file.fileno(), memoryview(data), 0)
+    assert done == (262_144 if waited else len(data))
+    assert writer.is_quick is not waited
+
+
+def test_waits_of_a_thread_are_counted():
+    before = waits_of_thread()
+    time.sleep(0.001)
+    assert waits_of_thread() > before
 
 
 async def test_what_a_cancelled_call_made_is_undone_before_the_cancellation_goes_on(threads):

@@ -25,7 +25,7 @@ from tusserver.storage.joining import Joiner
 from tusserver.storage.layout import Places
 from tusserver.storage.leases import Contended, own, tell_locked
 from tusserver.storage.opening import open_store
-from tusserver.storage.pool import FilePool, TimedWriter
+from tusserver.storage.pool import FilePool, TimedWriter, waits_of_thread
 from tusserver.storage.space import SMALL, first_reservation
 from tusserver.storage.sweeping import Orphans, Scanner, in_slices
 from tusserver.storage.syncing import Syncing
@@ -84,7 +84,7 @@ class LocalStorage:
         self._pool = FilePool(threads, "tusserver-file")
         self._syncing = Syncing()
         self._copy_pool = FilePool(COPY_THREADS, "tusserver-copy")
-        self._writer = TimedWriter(self._pool)
+        self._writer = TimedWriter(self._pool, waits=waits_of_thread)
         self._holdings = Holdings(self._places, self._pool, self._writer)
         self._held = self._holdings.held
         self._elected: dict[str, int] = {}

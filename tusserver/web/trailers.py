@@ -60,6 +60,26 @@ _FORBIDDEN = frozenset(
     }
 )
 
+# What a parser reads of the head in which it finds them: slipped into the next one, they make two
+# where one may be, or end its connection.
+_READ_IN_HEADS = frozenset(
+    {
+        b"connection",
+        b"content-length",
+        b"content-location",
+        b"content-range",
+        b"content-type",
+        b"etag",
+        b"host",
+        b"max-forwards",
+        b"proxy-connection",
+        b"server",
+        b"transfer-encoding",
+        b"upgrade",
+        b"user-agent",
+    }
+)
+
 
 class Trailers:
     """The announced trailers of one message; filled when its trailer section has arrived."""
@@ -246,7 +266,11 @@ class Framing:
             return self._give_up(data)
         if end < 0:
             return -1
-        if self._open is not _PLAIN and not self._open.fill(data[at:end]):
+        section = data[at:end]
+        if self._open is not _PLAIN and not self._open.fill(section):
+            return self._give_up(data)
+        if not _READ_IN_HEADS.isdisjoint(_names(section)):
+            # The next request, perhaps another client's behind a proxy, must not pay for it.
             return self._give_up(data)
         self._step = self._head
         return end + 4
@@ -257,6 +281,10 @@ class Framing:
 
 
 _PLAIN = Trailers(frozenset())
+
+
+def _names(section: bytes) -> set[bytes]:
+    return {line.partition(b":")[0].strip(b" \t").lower() for line in section.split(b"\r\n")}
 
 
 def _announced(lines: list[bytes]) -> Trailers:

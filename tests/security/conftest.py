@@ -1,0 +1,37 @@
+"""Servers for the lines of the threat model: one that is open, one that wants credentials."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.auth.conftest import alice, bob, guarded, guarded_server, sign
+from tests.support.raw import Tus
+from tests.support.server import TusServer
+from tests.support.watching import watch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["alice", "bob", "guarded", "guarded_server", "sign"]
+
+MAX_SIZE = 10_000_000
+
+
+@pytest.fixture(scope="session")
+def open_server() -> Iterator[TusServer]:
+    with TusServer("--max-size", str(MAX_SIZE), "--body-timeout", "1s") as server:
+        yield server
+        server.check_log()
+
+
+@pytest.fixture
+def server(request: pytest.FixtureRequest, open_server: TusServer) -> TusServer:
+    """The program as it is without settings, but for a limit and less patience."""
+    return watch(request, open_server)
+
+
+@pytest.fixture
+def tus(server: TusServer) -> Tus:
+    return Tus(server.url)

@@ -5,18 +5,30 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from aiohttp import web
 
 from tests.auth.conftest import alice, bob, guarded, guarded_server, sign
 from tests.support.raw import Tus
 from tests.support.server import TusServer
 from tests.support.watching import watch
+from tusserver import build_engine, tus_app
+from tusserver.config import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 __all__ = ["alice", "bob", "guarded", "guarded_server", "sign"]
 
 MAX_SIZE = 10_000_000
+
+
+def application(directory: Path, **options: object) -> web.Application:
+    """Make an application that tus is mounted into, with hooks or a login of its own."""
+    app = web.Application()
+    settings = Settings(upload_dir=directory, reserve=0)
+    app.add_subapp("/files/", tus_app(build_engine(settings, **options)))
+    return app
 
 
 @pytest.fixture(scope="session")

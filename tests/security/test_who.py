@@ -13,14 +13,13 @@ from cryptography.hazmat.primitives import serialization
 from tests.auth.conftest import GUARDED
 from tests.auth.credentials import RSA, SECRET, Bearer, Signed, pem, token, write_keys
 from tests.auth.files import EXE, PNG, SVG
+from tests.security.conftest import application
 from tests.support.hosted import hosted
 from tests.support.raw import OFFSET_STREAM, Tus
 from tests.support.server import TusServer
 from tests.support.waiting import eventually
 from tusserver import sign_upload_url
 from tusserver.caller import Caller
-from tusserver.compose import build_app
-from tusserver.config import Settings
 
 STREAM = {"Content-Type": OFFSET_STREAM}
 WHOLE = {**STREAM, "Upload-Length": "5"}
@@ -140,8 +139,7 @@ def test_the_applications_authorize__whatever_fails_lets_nothing_pass(tmp_path, 
             raise answer
         return answer
 
-    settings = Settings(upload_dir=tmp_path, reserve=0)
-    with hosted(lambda: build_app(settings, authorize=authorize)) as port:
+    with hosted(lambda: application(tmp_path, authorize=authorize)) as port:
         tus = Tus(f"http://127.0.0.1:{port}/files/")
         told = tus.post({**WHOLE, "Expect": "100-continue"}, b"hello")
         assert (told.status, told.interim) == (503, ())
@@ -210,8 +208,7 @@ def test_creation__hooks_are_asked_before_a_byte_is_read_or_stored(tmp_path):
         asked.append(access.action.value)
         return Caller(owner="alice") if "letin" in access.request.uri else None
 
-    settings = Settings(upload_dir=tmp_path, reserve=0)
-    with hosted(lambda: build_app(settings, authorize=authorize)) as port:
+    with hosted(lambda: application(tmp_path, authorize=authorize)) as port:
         tus = Tus(f"http://127.0.0.1:{port}/files/")
         with tus.wire() as wire:
             # Nothing of the body has been sent when the answer comes.

@@ -316,6 +316,21 @@ async def test_a_large_write_is_slow_only_if_the_thread_waited_for_something(
     assert writer.is_quick is not waited
 
 
+async def test_large_writes_end_where_pages_do(threads, tmp_path, monkeypatch):
+    places, pwrite = [], os.pwrite
+
+    def noting(descriptor, data, offset):
+        places.append(offset)
+        return pwrite(descriptor, data, offset)
+
+    data = os.urandom(600_000)
+    with (tmp_path / "file").open("w+b") as file:
+        monkeypatch.setattr(os, "pwrite", noting)
+        done = TimedWriter(threads).write_now(file.fileno(), memoryview(data), 5000)
+        assert file.read() == bytes(5000) + data[:done]
+    assert [place % 65_536 for place in places[1:]] == [0] * (len(places) - 1)
+
+
 def test_waits_of_a_thread_are_counted():
     before = waits_of_thread()
     time.sleep(0.001)

@@ -51,6 +51,18 @@ def forget(path):
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
+def outlives(server, upload):
+    """Prove that an upload is complete on the disk, for whoever comes after this server."""
+    path = server.data_file(upload.target)
+    for file in (path, path.with_suffix(".meta")):
+        forget(file)
+    server.kill()
+    server.start()
+    upload.tus = Tus(server.url)
+    assert upload.offset() == len(upload.data)
+    upload.check()
+
+
 # --- full -----------------------------------------------------------------------------------
 
 
@@ -173,8 +185,47 @@ def test_bytes_that_the_disk_refused_are_sent_again(failing, make_server, dice, 
     assert upload.offset() == synced
     failing.mend()
     upload.complete()
-    forget(server.data_file(upload.target))
-    upload.check()
+    outlives(server, upload)
+
+
+def test_bytes_that_could_not_be_synced_at_a_graceful_stop_are_sent_again(
+    failing, make_server, dice
+):
+    server = make_server(upload_dir=failing.place / "uploads")
+    upload = Upload(Tus(server.url), dice.randbytes(4 * MIB))
+    failing.sync()
+    assert upload.send(MIB).status == 204
+    failing.break_()
+    server.terminate()
+    assert "could not be synced and falls back" in server.log
+    failing.mend()
+    server.start()
+    upload.tus, upload.told = Tus(server.url), 0
+    assert upload.offset() == 0
+    upload.complete()
+    outlives(server, upload)
+
+
+def test_parts_that_a_thin_volume_had_no_room_to_join_are_joined_later(thin, make_server, dice):
+    flags = ("--max-open=none", "--sweep-interval=1s")
+    server = make_server(*flags, upload_dir=thin.place / "uploads")
+    tus = Tus(server.url)
+    data = dice.randbytes(4 * MIB)
+    first = tus.upload(data[: 2 * MIB], {"Upload-Concat": "partial"})
+    second = tus.create(2 * MIB, {"Upload-Concat": "partial"})
+    final = tus.post({"Upload-Concat": f"final;{first} {second}"})
+    target = tus.target(final.get("Location"))
+    path = server.data_file(target)
+    thin.break_blocks(path, MIB)
+    assert tus.patch(second, 0, data[2 * MIB :]).status == 204
+    assert server.said(f"no space for syncing {path}"), server.log
+    # It is read from its parts meanwhile.
+    assert tus.content(target) == data
+    thin.mend()
+    pins = server.upload_dir / ".tusserver" / "pins"
+    assert eventually(lambda: not list(pins.glob("*/*")), within=30.0), server.log
+    forget(path)
+    assert path.read_bytes() == data
 
 
 @pytest.mark.parametrize("durability", ["normal", "strict"])
@@ -197,8 +248,7 @@ def test_bytes_that_a_thin_volume_had_no_room_for_are_sent_again(
     assert upload.offset() <= MIB
     thin.mend()
     upload.complete()
-    forget(server.data_file(upload.target))
-    upload.check()
+    outlives(server, upload)
 
 
 def test_a_file_that_cannot_be_read_is_not_served_as_something_else(failing, make_server, dice):
@@ -259,8 +309,7 @@ def test_a_file_system_that_an_error_made_read_only_and_that_was_mended(
     upload.told = 0
     assert upload.offset() == 0
     upload.complete()
-    forget(server.data_file(upload.target))
-    upload.check()
+    outlives(server, upload)
     done.check()
 
 

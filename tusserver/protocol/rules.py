@@ -74,8 +74,10 @@ def is_visible(upload: Upload, caller: Caller) -> bool:
 
 def limits_of(caller: Caller, limits: Limits) -> Limits:
     """Give the limits that hold for a caller: the narrower of two sizes."""
+    if caller.max_size is None:
+        return limits
     sizes = [size for size in (caller.max_size, limits.max_size) if size is not None]
-    return limits if caller.max_size is None else replace(limits, max_size=min(sizes))
+    return replace(limits, max_size=min(sizes))
 
 
 def check_append(upload: Upload, command: Append, limits: Limits) -> int | None:

@@ -55,7 +55,7 @@ def parse_upload(data: bytes) -> Upload:
     try:
         fields = json.loads(data)
         version = fields["codec"]
-    except (ValueError, TypeError, LookupError) as exc:
+    except (ValueError, TypeError, LookupError, RecursionError) as exc:
         raise StateConflict("The state store holds something that is not a record.") from exc
     if version not in READABLE:
         raise StateConflict(

@@ -42,7 +42,6 @@ LAST_WORDS = 2.0
 
 _ASKED = ("method", "path", "status")
 """Fields of a request that its message tells; they stand alone where programs read."""
-_NUMBERS = frozenset({int, float})
 _is_bare = re.compile(r'[^ "=]+').fullmatch
 _NAMES = {level: logging.getLevelName(level) for level in (logging.INFO, logging.WARNING)}
 
@@ -184,16 +183,18 @@ def text_line(
 ) -> str:
     """Write a line for people."""
     mark = f"[{request_id}] " if request_id else ""
-    told = [
-        f" {field}={value if type(value) in _NUMBERS else _value(value)}"
-        for field, value in fields.items()
-    ]
-    return _plain(f"{rfc3339(created)} {level} {name} {mark}{message}{''.join(told)}")
+    line = f"{rfc3339(created)} {level} {name} {mark}{message}"
+    return _plain(f"{line} {_told(fields)}" if fields else line)
 
 
-def _value(value: object) -> str:
-    text = str(value)
-    return text if _is_bare(text) else json.dumps(text, ensure_ascii=False)
+def _told(fields: Mapping[str, object]) -> str:
+    """Write fields as `name=value`, with quotes around what would not stand alone."""
+    values = list(map(str, fields.values()))
+    # All of them at once: hardly any needs quotes.
+    text = "=".join(values)
+    if '"' in text or " " in text or "" in values or text.count("=") >= len(values):
+        values = [one if _is_bare(one) else json.dumps(one, ensure_ascii=False) for one in values]
+    return " ".join(map("=".join, zip(fields, values, strict=True)))
 
 
 def _plain(text: str) -> str:

@@ -66,6 +66,16 @@ def test_a_trace_is_one_field_of_a_line_of_json():
     assert "ValueError: broken" in json.loads(line)["exc_info"]
 
 
+@pytest.mark.parametrize("value", ["a b", 'a"b', "a=b", ""], ids=repr)
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_value_that_would_not_stand_alone_is_quoted(value, place):
+    fields: dict[str, object] = {"first": "plain", "second": 2, "third": 0.5}
+    fields[list(fields)[place]] = value
+    line = TextLines().format(record("x", tus_fields=fields))
+    told = [f"{name}={json.dumps(one) if one == value else one}" for name, one in fields.items()]
+    assert line.endswith(f" x {' '.join(told)}")
+
+
 def test_values_with_blanks_are_quoted():
     line = TextLines().format(record("x", tus_fields={"owner": 'Anna "A" B', "n": 5}))
     assert line.endswith(r' owner="Anna \"A\" B" n=5')

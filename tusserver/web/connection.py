@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class TusConnection(web.RequestHandler, asyncio.BufferedProtocol):
+class TusConnection(web.RequestHandler):
     """One connection of the program's own server."""
 
     __slots__ = (
@@ -119,17 +119,10 @@ class TusConnection(web.RequestHandler, asyncio.BufferedProtocol):
             return _without_first(message, len(message.raw_headers) - followed.fields)
         return message
 
-    def get_buffer(self, sizehint: int) -> memoryview:
-        """Give memory for what comes next: of a large body only its beginning comes with its head.
-
-        asyncio makes an object of 256 KiB for each call of `data_received`, however little comes.
-        """
-        del sizehint
-        return self.turns.front(is_head=self._answered)
-
-    def buffer_updated(self, nbytes: int) -> None:
-        """Take bytes from the network."""
-        self.data_received(self.turns.parsed(nbytes))
+    @property
+    def awaits_head(self) -> bool:
+        """Tell whether no request is being served."""
+        return self._answered
 
     def data_received(self, data: bytes) -> None:
         """Take bytes from the network."""

@@ -54,6 +54,24 @@ _REFUSED_MESSAGE = getattr(web_protocol, "ERROR", None)
 _SMALL = {Ingest.AUTO: SMALL, Ingest.SOCKET: 0}
 
 
+class SharingConnection(TusConnection, asyncio.BufferedProtocol):
+    """A connection that receives into the buffer of all."""
+
+    __slots__ = ()
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Give memory for what comes next: of a large body only its beginning comes with its head.
+
+        asyncio makes an object of 256 KiB for each call of `data_received`, however little comes.
+        """
+        del sizehint
+        return self.turns.front(is_head=self.awaits_head)
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Take bytes from the network."""
+        self.data_received(self.turns.parsed(nbytes))
+
+
 class TusServer(web.Server):
     """Makes the connections of the program's own server."""
 
@@ -81,7 +99,12 @@ class TusServer(web.Server):
         turns = Turns(small=_SMALL.get(ingest, SMALL))
         gives_sockets = ingest is not Ingest.PORTABLE
         self._new = partial(
-            TusConnection, self, loop=loop, turns=turns, gives_sockets=gives_sockets, **settings
+            SharingConnection if gives_sockets else TusConnection,
+            self,
+            loop=loop,
+            turns=turns,
+            gives_sockets=gives_sockets,
+            **settings,
         )
 
     def __call__(self) -> TusConnection:

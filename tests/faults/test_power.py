@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from contextlib import ExitStack
 
 import pytest
@@ -10,9 +11,11 @@ import pytest
 from tests.faults.checks import check_all, check_events, run_clients, settle
 from tests.faults.model import Promise, Wrong
 from tests.faults.power import Machine, cut_again_and_again
+from tests.faults.stream import content
 from tests.faults.world import World
 from tests.hooks.receivers import receiving
 from tests.support.disk import MIB, made_disk
+from tests.support.raw import Tus
 from tests.support.redis_fixture import need_redis_server
 from tests.support.redis_server import RedisServer
 from tests.support.watching import watch
@@ -23,6 +26,7 @@ FLAGS = [
     "--max-open", "none", "--no-page", "--no-access-log", "--webhook-events", "post-finish",
 ]  # fmt: skip
 SIZE = 1536 * MIB
+PIECE = 65_536
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -91,3 +95,30 @@ def test_without_syncs_the_same_test_finds_the_loss(start, seed, figures):
     machine, receiver = start("ext4", "local", "--durability", "process")
     with pytest.raises(Wrong, match=r"404 after it was complete|wrong from|bytes instead of"):
         run(machine, receiver, rounds=5, seed=seed, figures=figures)
+
+
+def test_a_power_cut_takes_no_more_than_what_came_since_the_last_background_sync(
+    start, seed, figures
+):
+    machine, _ = start("ext4", "local", "--expire-after", "1h")
+    tus = Tus(machine.server.url)
+    length = 64 * MIB
+    target, sent = tus.create(length), [(time.monotonic(), 0)]
+    with tus.wire() as wire:
+        fields = {"Content-Length": str(length)}
+        wire.send(tus.append_message(target, 0, b"", fields))
+        while sent[-1][0] - sent[0][0] < 14:
+            stop = sent[-1][1] + PIECE
+            wire.send(content(seed, sent[-1][1], stop))
+            sent.append((time.monotonic(), stop))
+            time.sleep(0.05)
+        machine.lose_power()
+    cut = sent[-1][0]
+    machine.restart()
+    offset = tus.offset(target)
+    lost = cut - next(moment for moment, stop in sent if stop >= offset)
+    figures["seconds that were lost"] = round(lost, 1)
+    # One commit, five seconds, one sync; and a busy machine.
+    assert lost < 1 + 5 + 5, f"{lost:.1f} s before the cut are lost"
+    assert tus.patch(target, offset, content(seed, offset, length)).status == 204
+    assert tus.content(target) == content(seed, 0, length)

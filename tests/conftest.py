@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 from tests.support.longform import LongForm, add_options
@@ -44,6 +45,10 @@ def pytest_configure(config: pytest.Config) -> None:
     `nohup`, and shells that start something in the background, do; programs inherit it.
     """
     config.pluginmanager.register(LongForm(config), "longform")
+    # How long it takes to make and try an example is the machine's affair, not the verdict's.
+    slow = [hypothesis.HealthCheck.too_slow]
+    hypothesis.settings.register_profile("tests", deadline=None, suppress_health_check=slow)
+    hypothesis.settings.load_profile("tests")
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 

@@ -24,7 +24,7 @@ MOST_THREADS = 48
 @pytest.fixture
 def share(state_url, amount):
     """How many of a hundred suspensions are tried: Redis adds many that are alike."""
-    return 100 if state_url == "local" else amount(25, 100)
+    return 100 if state_url == "local" else amount(12, 100)
 
 
 @pytest.mark.timeout(300)

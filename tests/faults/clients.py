@@ -109,11 +109,23 @@ class Upload:
         return self.check()
 
     def check(self) -> Self:
-        """Prove that what the server has is what was sent."""
-        answer = self.tus.get(self.target)
+        """Prove that what the server has is what was sent, once it can be read."""
+        deadline = time.monotonic() + PATIENCE
+        while (answer := self._fetch()) is None:
+            if time.monotonic() > deadline:
+                raise Broken("it cannot be read any more")
+            time.sleep(LONGEST_PAUSE)
         if answer.status != 200 or digest(answer.body) != digest(self.data):
             raise Broken(f"other bytes came back: {answer.status}, {len(answer.body)} bytes")
         return self
+
+    def _fetch(self) -> Response | None:
+        """Download it; None if that has to be tried again."""
+        try:
+            answer = self.tus.get(self.target)
+        except (OSError, WireError):
+            return None
+        return None if answer.status == 503 and answer.get("Retry-After") else answer
 
 
 class Crowd:

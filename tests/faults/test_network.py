@@ -118,10 +118,10 @@ def test_a_proxy_that_is_cut_again_and_again(make_server, dice, amount, figures)
 
 def test_bodies_of_a_few_bytes_a_second_end_by_themselves(make_server, dice, amount, figures):
     """Silence ends a body, slowness does not; and it costs the others nothing."""
-    server = make_server("--body-timeout=3s")
+    server = make_server("--body-timeout=5s")
     tus = Tus(server.url)
     count, pause = amount(100, 1000), amount(1, 4) / 4
-    size = amount(12, 60)
+    size = amount(24, 60)
     uploads = [Upload(tus, dice.randbytes(size)) for _ in range(count)]
     with ExitStack() as stack:
         wires = [stack.enter_context(tus.wire()) for _ in uploads]
@@ -131,7 +131,7 @@ def test_bodies_of_a_few_bytes_a_second_end_by_themselves(make_server, dice, amo
             time.sleep(pause)
             for upload, wire in zip(uploads, wires, strict=True):
                 wire.send(upload.data[place : place + 1])
-            if place % 4 == 0:
+            if place % 8 == 0:
                 Upload(tus, dice.randbytes(PIECE)).complete()
         for wire in wires:
             assert wire.response("PATCH").status == 204

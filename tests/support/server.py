@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = "program"
 MOUNTED = "mounted"
 MODULES = {PROGRAM: "tusserver", MOUNTED: "tests.support.host"}
-START_SECONDS = 15.0
+START_SECONDS = 40.0
 STOP_SECONDS = 15.0
 QUIET_SECONDS = 0.2
 

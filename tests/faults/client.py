@@ -298,6 +298,7 @@ class Client:
                 return  # A part that an assembly still needs.
             assert answer.status in {204, 404}, (upload.target, answer)
             break
+        upload.settled = upload.undone and answer.status == 404
         upload.removed = True
         upload.undone = False
         self.world.count("terminations")

@@ -53,6 +53,8 @@ class Upload:
     """Power cuts since it was made, while it was not complete."""
     undone: bool = False
     """A power cut may have brought back what was removed: whether it is there is nobody's care."""
+    settled: bool = False
+    """After a power cut it was still removed: so it is on the disk, and no other brings it back."""
     parts: list[Upload] = field(default_factory=list)
 
     @property
@@ -111,5 +113,5 @@ class Upload:
             self.cuts += 1
             if not self.promise.strict:
                 self.told = 0
-        if self.removing and not self.promise.strict:
+        if self.removing and not self.promise.strict and not self.settled:
             self.undone = True

@@ -8,13 +8,13 @@ import subprocess
 import time
 from typing import TYPE_CHECKING
 
+from tests.faults.client import Client
 from tests.faults.victim import Victim
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     import random
 
-    from tests.faults.client import Client
     from tests.faults.world import World
     from tests.support.disk import Disk
     from tests.support.redis_server import RedisServer
@@ -76,6 +76,7 @@ def cut_again_and_again(
     machine: Machine, world: World, clients: list[Client], *, rounds: int, dice: random.Random
 ) -> None:
     """Cut the power in the middle of everything; let clients know what is certain no more."""
+    tidy = Client(world, "who removes again what came back")
     for _ in range(rounds):
         # Mostly before the first background sync, sometimes after several.
         time.sleep(dice.choice([0.3, 1.5, 1.5, 8.0]) * (0.2 + dice.random()))
@@ -88,4 +89,9 @@ def cut_again_and_again(
         world.count("power cuts")
         machine.restart()
         world.open_gate()
+        for upload in world.known():
+            if upload.undone and upload.removed:
+                tidy.remove(upload)
+                world.count("removals done again")
+    tidy.drop()
     world.check()

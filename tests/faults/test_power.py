@@ -25,7 +25,7 @@ FLAGS = [
     "--expire-after", f"{EXPIRE_AFTER:.0f}s", "--sweep-interval", "1s", "--sweep-grace", "0s",
     "--max-open", "none", "--no-page", "--no-access-log", "--webhook-events", "post-finish",
 ]  # fmt: skip
-SIZE = 1536 * MIB
+SIZE = 2048 * MIB
 PIECE = 65_536
 
 pytestmark = pytest.mark.timeout(300)

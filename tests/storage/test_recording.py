@@ -8,6 +8,7 @@ import os
 import stat
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -357,3 +358,20 @@ async def test_pinning_and_unpinning_at_once_loses_no_pin(storage):
         *(storage.pin(part, final, sync=False) for final in kept),
     )
     assert await storage.pins(part) == tuple(sorted(kept))
+
+
+async def test_a_pin_survives_that_its_directory_goes_while_it_is_looked_at(
+    storage, tmp_path, monkeypatch
+):
+    part, other, final = new_upload_id(), new_upload_id(), new_upload_id()
+    await storage.pin(part, other, sync=False)
+    real = Path.is_dir
+
+    def late(path, *args, **kwargs):
+        if path.name == part:
+            pins.unpin(path.parent, part, other)
+        return real(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "is_dir", late)
+    await storage.pin(part, final, sync=True)
+    assert await storage.pins(part) == (final,)

@@ -172,13 +172,17 @@ def sync_directory(path: Path | str) -> None:
 
 def make_directory(path: Path, *, mode: int) -> None:
     """Make a directory under one that is there, durably; do nothing if it is there."""
-    try:
-        path.mkdir(mode=mode)
-    except FileExistsError:
-        if not path.is_dir():
-            raise
+    while True:
+        try:
+            path.mkdir(mode=mode)
+        except FileExistsError:
+            if path.is_dir():
+                return
+            if os.path.lexists(path):
+                raise
+            continue  # It was removed since.
+        sync_directory(path.parent)
         return
-    sync_directory(path.parent)
 
 
 def write_temporary(path: Path, data: bytes, *, mode: int, sync: bool) -> Path:

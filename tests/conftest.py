@@ -25,7 +25,7 @@ __all__ = ["redis_server", "start_redis"]
 
 CLOCKED = {
     "browser", "check", "commands", "conformance", "delivery", "hooks", "logs", "metrics", "page",
-    "process", "proxies", "quota", "uploader",
+    "process", "proxies", "quota", "security", "uploader",
 }  # fmt: skip
 """Folders whose tests watch clocks, processes and browsers: those that fail are run once more.
 

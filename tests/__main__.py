@@ -37,6 +37,7 @@ SYSTEM_PROGRAMS = {
     "systemd-analyze": "systemd",
     "mvn": "maven",
     "javac": "default-jdk-headless",
+    "cc": "gcc",
 }
 """Programs that the tests run, and the packages of Debian and Ubuntu that hold them."""
 OLDEST_PYTHON = (3, 11)

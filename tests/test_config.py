@@ -111,6 +111,7 @@ GOOD = {
     "body_timeout": ("30s", 30.0),
     "shutdown_timeout": ("0", 0.0),
     "download": ("off", False),
+    "loop_writes": ("off", False),
     "cache_control": ("no-store", "no-store"),
     "disable": ("checksum, termination", ("checksum", "termination")),
     "cors_origins": ("https://a.org,https://*.b.org", ("https://a.org", "https://*.b.org")),

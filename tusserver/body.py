@@ -58,6 +58,16 @@ class Body(Protocol):
         """Give the value of a trailer field once the body is complete; None if absent."""
 
 
+class Lender(Protocol):
+    """Has the memory in which bytes arrive."""
+
+    def lend(self, data: memoryview) -> None:
+        """Leave the bytes that have just arrived as they are, until they are taken back."""
+
+    def take_back(self, data: memoryview) -> None:
+        """Use the memory of these bytes again."""
+
+
 class Sink(Protocol):
     """Where bytes go while they arrive, without a task that waits for them."""
 
@@ -66,10 +76,17 @@ class Sink(Protocol):
     position: int
     """Where in its file the next byte goes."""
 
-    def put(self, data: memoryview) -> int:
+    resume: Callable[[], None] | None
+    """Called when more bytes may come, after the sink was full; on the loop."""
+
+    @property
+    def is_full(self) -> bool:
+        """Tell whether no more bytes should come for now."""
+
+    def put(self, data: memoryview, lender: Lender) -> int:
         """Store bytes that follow those before; give how many. Fewer than offered: read the rest.
 
-        `data` is only good during the call. Never raises.
+        `data` is only good during the call, unless it is lent. Never raises.
         """
 
 

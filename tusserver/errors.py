@@ -1,8 +1,7 @@
 """Everything that can go wrong, as one tree of errors (floor 1).
 
-An error says what went wrong, carries the data needed to act on it and a stable
-`code`. It holds no status number: the dialects own the tables that turn a code
-into an HTTP status (`protocol/tus1.py`, `web/download.py`).
+An error says what went wrong, carries the data needed to act on it and a stable `code`. It holds
+no status number: dialects turn a code into one (`protocol/tus1.py`, `web/download.py`).
 """
 
 from __future__ import annotations
@@ -340,6 +339,14 @@ class StorageFault(TusError):
     retry_after = 5
 
 
+class StorageStalled(TusError):
+    """The disk or file system does not answer; the log names it. Nothing is lost."""
+
+    code = "storage_stalled"
+    sentence = "The server's storage does not answer at the moment."
+    retry_after = 5
+
+
 class StateUnavailable(TusError):
     """The state store (Redis) did not answer; nothing is lost."""
 
@@ -397,9 +404,6 @@ class InternalError(TusError):
     code = "internal_error"
     sentence = "The server failed; what was acknowledged before is kept."
     retry_after = 5
-
-
-# --- the operator's settings --------------------------------------------------------------
 
 
 class ConfigError(TusError):

@@ -1,7 +1,6 @@
 """The ports between the engine and what it is composed of (floor 3).
 
-Nothing here runs. Rooms on the floor above implement these protocols or use them, and
-never know each other.
+Nothing here runs. Rooms on the floor above implement these or use them, and never each other.
 """
 
 from __future__ import annotations
@@ -98,6 +97,9 @@ class Storage(Protocol):
 
     async def close(self) -> None:
         """Let go of files and threads; leases are released before."""
+
+    def check_answers(self) -> None:
+        """Raise StorageStalled while nothing that is written is taken: then begin nothing."""
 
     @property
     def store_id(self) -> str:

@@ -17,9 +17,11 @@ from tusserver.web.stream import StreamBody
 from tusserver.web.turns import FRONT
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.web.sites import Client, Site
+    from tusserver.body import Lender
 
 DATA = os.urandom(3_000_000)
 
@@ -29,9 +31,11 @@ class Full:
 
     turn = 2**20
     position = 0
+    is_full = False
+    resume: Callable[[], None] | None = None
 
-    def put(self, data: memoryview) -> int:
-        del data
+    def put(self, data: memoryview, lender: Lender) -> int:
+        del data, lender
         return 0
 
 

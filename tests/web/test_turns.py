@@ -56,3 +56,46 @@ def test_a_piece_ends_where_the_file_likes_the_next_one_to_begin():
 
 def test_wants_that_are_smaller_than_a_share_are_not_cut():
     assert len(Turns().room(2**30, 0.0, most=1000, skew=5000)) == 1000
+
+
+def arrive(turns: Turns, body: object, data: bytes) -> memoryview:
+    room = turns.room(2**30, 0.0)
+    count = min(len(data), len(room))
+    room[:count] = data[:count]
+    return turns.note(body, count)
+
+
+def test_what_is_lent_stays_as_it_is_while_more_arrives():
+    turns, body = Turns(), object()
+    pieces = [bytes([number]) * size for number, size in enumerate([TURN, 10, TURN // 3, TURN] * 5)]
+    kept = []
+    for piece in pieces:
+        kept.append(arrive(turns, body, piece))
+        turns.lend(kept[-1])
+    for piece, one in zip(pieces, kept, strict=True):
+        assert len(one) > 0
+        assert bytes(one) == piece[: len(one)]
+    for one in kept:
+        turns.take_back(one)
+    assert len(turns.room(2**30, 0.0)) == TURN
+
+
+def test_memory_that_came_back_is_used_again():
+    turns, body = Turns(), object()
+    seen = set()
+    for number in range(100):
+        data = arrive(turns, body, bytes([number]) * TURN)
+        seen.add(id(data.obj))
+        turns.lend(data)
+        turns.take_back(data)
+    assert len(seen) == 1
+
+
+def test_a_part_of_what_arrived_can_be_lent():
+    turns, body = Turns(), object()
+    data = arrive(turns, body, b"written" + b"x" * SHARE)
+    rest = data[7:]
+    turns.lend(rest)
+    arrive(turns, body, b"y" * SHARE)
+    assert bytes(rest) == b"x" * SHARE
+    turns.take_back(rest)

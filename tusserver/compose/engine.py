@@ -73,6 +73,7 @@ def build_engine(
         reserve=settings.reserve,
         state_kind=kind,
         mailbox_name=mailbox.name,
+        loop_writes=settings.loop_writes,
         meter=counts,
     )
     state: StateStore

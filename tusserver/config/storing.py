@@ -70,6 +70,13 @@ class StoringSettings(BaseModel):
         "acknowledgement survives a power cut).",
         default=Durability.NORMAL,
     )
+    loop_writes: bool = setting(
+        "",
+        "Let the event loop write small pieces itself while the disk is quick; without it threads "
+        "do, which costs CPU: for file systems that are frozen for snapshots while others than "
+        "uploads must be answered.",
+        default=True,
+    )
     reserve: Size = setting(
         "SIZE", "Free space of the file system that uploads never get.", default=256 * 2**20
     )

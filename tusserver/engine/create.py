@@ -78,9 +78,9 @@ class Creator:
     ) -> Created:
         """Make an upload, and store its first bytes if the request brings some.
 
-        Raises: MaxSizeExceeded, LengthExceeded, StorageFull, StateUnavailable, Rejected,
-        HookFailed, ChecksumMismatch, DigestMismatch, HeaderInvalid (a digest in the metadata
-        that cannot be read), TypeRefused, what `Granted.admit` and `Quota.admit` raise
+        Raises: MaxSizeExceeded, LengthExceeded, StorageStalled, StorageFull, StateUnavailable,
+        Rejected, HookFailed, ChecksumMismatch, DigestMismatch, HeaderInvalid (a digest in the
+        metadata that cannot be read), TypeRefused, what `Granted.admit` and `Quota.admit` raise
         (nothing is created), and for a final upload what `Concatenation.create` raises.
         """
         caller = _caller(request)
@@ -88,6 +88,7 @@ class Creator:
             self._parts.kinds.check_metadata(command.metadata, caller)
         self._parts.digests.expected(command.metadata)  # refuses what it cannot read
         check_create(command, limits_of(caller, self._parts.limits))
+        self._parts.storage.check_answers()
         upload, decision = await self._new_upload(command, caller, request)
 
         async def admit(admitted: Upload) -> None:

@@ -280,7 +280,11 @@ class Takeover:
 async def _commit(work: Work, progress: LiveAppend, *, at_once: bool) -> Sight:
     """Have a running append commit; one that fails is to say so to its own client only."""
     try:
-        return Sight(await progress.commit_now(at_once=at_once))
+        async with asyncio.timeout(LET_GO):
+            return Sight(await progress.commit_now(at_once=at_once))
+    except TimeoutError:
+        # The disk does not answer: the append commits when it does.
+        raise UploadLocked from None
     except TusError as error:
         logger.debug("upload %s: its append ends: %s", work.upload_id, error.message)
     if not await work.wait(LET_GO):

@@ -91,6 +91,7 @@ STATUS: dict[str, tuple[int, str]] = {
     "shutting_down": (503, "Service Unavailable"),
     "body_timeout": (503, "Service Unavailable"),
     "storage_fault": (503, "Service Unavailable"),
+    "storage_stalled": (503, "Service Unavailable"),
     "state_unavailable": (503, "Service Unavailable"),
     "state_conflict": (503, "Service Unavailable"),
     "hook_failed": (503, "Service Unavailable"),

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, cast
 
 from tusserver.body import BodyEnd
 from tusserver.errors import LengthExceeded, TusError
+from tusserver.storage.pieces import Pieces
 from tusserver.storage.space import AHEAD
 from tusserver.storage.trouble import translate
 
 if TYPE_CHECKING:
-    from tusserver.body import Body, Pourable, Tap
+    from collections.abc import Callable
+
+    from tusserver.body import Body, Lender, Pourable, Tap
     from tusserver.ports import Progress
     from tusserver.storage.leases import FileLease
     from tusserver.storage.pool import FilePool, TimedWriter
@@ -28,7 +31,10 @@ class FileSink:
     """Where the bytes of one append go: its file, from its offset on, inside its window."""
 
     __slots__ = (
+        "_body",
+        "_large",
         "_limit",
+        "_pieces",
         "_progress",
         "_start",
         "_tap",
@@ -36,22 +42,31 @@ class FileSink:
         "error",
         "lease",
         "position",
+        "resume",
         "turn",
     )
 
     def __init__(
         self,
         lease: FileLease,
-        writer: TimedWriter,
+        body: Body,
         *,
+        writer: TimedWriter,
+        large: FilePool,
         offset: int,
         window: int,
         tap: Tap | None,
         progress: Progress,
     ) -> None:
-        """Take at most `window` bytes, the first of them for `offset`."""
+        """Take at most `window` bytes of `body`, the first of them for `offset`.
+
+        While the loop is not to write, threads of `large` do.
+        """
         self.lease = lease
+        self._body = body
         self._writer = writer
+        self._large = large
+        self._pieces: Pieces | None = None
         self._start = self.position = offset
         self._limit = offset + window
         self._tap = tap
@@ -59,6 +74,8 @@ class FileSink:
         self.turn = TURN_BYTES if tap is None else HASHED_TURN_BYTES
         self.error: OSError | None = None
         """Why nothing more can be written."""
+        self.resume: Callable[[], None] | None = None
+        """Lets more bytes come, after the sink was full."""
 
     @property
     def room(self) -> int:
@@ -75,12 +92,32 @@ class FileSink:
         """Give the offset at which the window ends."""
         return self._limit
 
-    def put(self, data: memoryview) -> int:
-        """Write what fits the window and reserved space, while the disk is quick."""
-        if self._progress.blocked or self.error is not None:
+    @property
+    def is_full(self) -> bool:
+        """Tell whether threads have enough to write for now."""
+        return self._pieces is not None and self._pieces.is_full
+
+    def put(self, data: memoryview, lender: Lender) -> int:
+        """Take what fits the window and reserved space; have threads write it in bad times."""
+        if self._progress.blocked or self.error is not None or self.is_full:
             return 0
-        room = min(self._limit, self.lease.reserved) - self.position
+        position = self.position
+        pieces = self._pieces
+        if pieces is not None:
+            position += pieces.waiting
+        room = min(self._limit, self.lease.reserved) - position
         piece = data if len(data) <= room else data[: max(room, 0)]
+        if not piece:
+            return 0
+        count = 0
+        if pieces is None or not pieces.waiting:
+            count = self._write_now(piece)
+        if count < len(piece) and self.error is None:
+            self._hand_over(piece[count:], lender)
+            count = len(piece)
+        return count
+
+    def _write_now(self, piece: memoryview) -> int:
         try:
             count = self._writer.write_now(self.lease.descriptor, piece, self.position)
         except OSError as error:
@@ -88,9 +125,36 @@ class FileSink:
             return 0
         if count:
             if self._tap is not None:
-                self._tap.update(data[:count])
+                self._tap.update(piece[:count])
             self.count(count)
         return count
+
+    def _hand_over(self, piece: memoryview, lender: Lender) -> None:
+        if self._pieces is None:
+            self._pieces = Pieces(
+                self._large,
+                self.lease.descriptor,
+                tap=self._tap,
+                written=self._written,
+                failed=self._fail,
+            )
+        self._pieces.add(piece, self.position + self._pieces.waiting, lender)
+
+    def _written(self, count: int) -> None:
+        """Note what a thread has written, and let more come."""
+        self.count(count)
+        if self.resume is not None:
+            self.resume()
+
+    def _fail(self, error: OSError) -> None:
+        """Want no more: a thread could not write."""
+        self.error = error
+        self._body.stop(BodyEnd.REFUSED)
+
+    async def drained(self) -> None:
+        """Wait until all that was taken is in the file, or cannot be: see `error`."""
+        if self._pieces is not None:
+            await self._pieces.drained()
 
     def count(self, count: int) -> None:
         """Note that so many bytes more are in the file."""
@@ -101,11 +165,12 @@ class FileSink:
 class Appender:
     """Writes bodies into leased data files, at offsets only."""
 
-    __slots__ = ("_pool", "_space", "_writer")
+    __slots__ = ("_large", "_pool", "_space", "_writer")
 
-    def __init__(self, pool: FilePool, writer: TimedWriter, space: Space) -> None:
-        """Write with `writer`; reserve space in `pool`."""
+    def __init__(self, pool: FilePool, large: FilePool, writer: TimedWriter, space: Space) -> None:
+        """Write with `writer`, or in `large`; reserve space in `pool`."""
         self._pool = pool
+        self._large = large
         self._writer = writer
         self._space = space
 
@@ -121,7 +186,14 @@ class Appender:
     ) -> int:
         """Do what `Storage.append` says."""
         sink = FileSink(
-            lease, self._writer, offset=offset, window=window, tap=tap, progress=progress
+            lease,
+            body,
+            writer=self._writer,
+            large=self._large,
+            offset=offset,
+            window=window,
+            tap=tap,
+            progress=progress,
         )
         if not self._space.can_allocate:
             # The file's size says nothing about blocks: look at the free space as it grows.
@@ -132,8 +204,12 @@ class Appender:
         try:
             while True:
                 # Where that goes the body is stored as it arrives, elsewhere piece by piece.
-                if pourable is not None and self._writer.is_quick:
-                    await pourable.pour(sink)
+                if pourable is not None:
+                    try:
+                        await pourable.pour(sink)
+                    finally:
+                        # The lease may go only when nothing is written any more.
+                        await sink.drained()
                     if sink.error is not None:
                         raise sink.error
                 if not (data := await body.read()):

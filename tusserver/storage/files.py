@@ -31,6 +31,7 @@ _NO_SYNC_RANGE = frozenset(
     {errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM, errno.ESPIPE}
 )
 _SYNC_FILE_RANGE_WRITE = 2
+_SYNC_FILE_RANGE_ALL = 7
 
 _libc = ctypes.CDLL(None, use_errno=True)
 # glibc names the call with 64-bit offsets apart; musl has 64-bit offsets only.
@@ -143,6 +144,15 @@ def start_writing(descriptor: int, offset: int, count: int) -> bool:
     if _sync_file_range(descriptor, offset, count, _SYNC_FILE_RANGE_WRITE) == 0:
         return True
     return ctypes.get_errno() not in _NO_SYNC_RANGE
+
+
+def finish_writing(descriptor: int, offset: int, count: int) -> None:
+    """Have bytes reach the disk and wait for it, without a sync; do nothing where that cannot be.
+
+    Promises nothing either: neither the file's blocks nor the disk's own memory are seen to.
+    """
+    if _sync_file_range is not None:
+        _sync_file_range(descriptor, offset, count, _SYNC_FILE_RANGE_ALL)
 
 
 def open_locked(path: Path) -> int | None:

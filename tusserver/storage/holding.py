@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from tusserver.ports import Peek
 from tusserver.storage.files import lock, unlock
 from tusserver.storage.leases import Contended, FileLease, Spare
+from tusserver.storage.pool import FilePool
 from tusserver.storage.trouble import translated
 from tusserver.upload import Status
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from tusserver.storage.layout import Places
     from tusserver.storage.leases import Leases
-    from tusserver.storage.pool import FilePool, TimedWriter
+    from tusserver.storage.pool import TimedWriter
     from tusserver.upload import UploadId
 
 logger = logging.getLogger(__name__)
@@ -42,6 +43,8 @@ MAX_KEPT = 256
 DESCRIPTORS_PER_KEPT = 64
 """Of so many files that the process may open, one upload is kept open."""
 CLOSED_AT_ONCE = 64
+READ_THREADS = 4
+"""Threads that read records: that goes on where nothing can be written."""
 
 _NO_QUICK_READ = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
 
@@ -82,6 +85,7 @@ class Holdings:
         """Use these threads; `writer` knows whether the disk is quick."""
         self._places = places
         self._pool = pool
+        self._reads = FilePool(READ_THREADS, "tusserver-read")
         self._writer = writer
         self._leases: Leases | None = None
         self._read: CacheReader | None = None
@@ -112,6 +116,7 @@ class Holdings:
         closing, self._closing = self._closing, []
         if closing:
             await self._pool.run(partial(_close_all, closing))
+        await self._reads.close()
 
     @property
     def _open(self) -> Leases:
@@ -182,7 +187,7 @@ class Holdings:
             return peek
         with translated(self._places.ledger_name(upload_id), "reading"):
             look = partial(self._open.peek, upload_id, held_here=held is not None)
-            return await self._pool.run(look, quick=True)
+            return await self._reads.run(look, quick=True)
 
     def _peek_open(self, upload_id: UploadId, held: FileLease | None) -> Peek | None:
         """Read a record through a file that is open; None if that does not go at once."""

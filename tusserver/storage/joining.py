@@ -1,7 +1,7 @@
 """Joining parts into one file, inside the kernel (floor 4; tus 1.0.0, "Concatenation").
 
 The bytes never pass through Python: copy_file_range(2), which shares blocks where the file
-system can, else sendfile(2). Everything here blocks: call it in a thread.
+system can, else sendfile(2). What is no coroutine here blocks: call it in a thread.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from tusserver.storage.files import COPY_LIMIT, copy_range
 from tusserver.storage.trouble import logger, translated
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from tusserver.storage.leases import FileLease
+    from tusserver.storage.pool import FilePool
     from tusserver.storage.space import Space
 
 
@@ -35,6 +36,17 @@ class Joiner:
         self._part = 0
         self._from = 0
         self._to = 0
+
+    async def join(self, pool: FilePool, *, stop: Callable[[], bool]) -> bool:
+        """Join all in `pool`; False if `stop` said so before the end."""
+        with translated(self._lease.path, "reserving space for"):
+            await pool.run(self.begin)
+        more = True
+        while more:
+            if stop():
+                return False
+            more = await pool.run(self.step)
+        return True
 
     def begin(self) -> None:
         """Give the target its length and its blocks. Raises: StorageFull, MaxSizeExceeded, OSError.

@@ -2,7 +2,7 @@
 
 Data in preallocated files, written at offsets only; a ledger beside each; mutual exclusion by
 the kernel's locks. File calls run in threads of the store's own: one pool for short calls, those
-of `Syncing`, and one for assemblies, so that none waits for another.
+of `Syncing`, those of large bodies, of reads and of assemblies, so that none waits for another.
 """
 
 from __future__ import annotations
@@ -25,9 +25,11 @@ from tusserver.storage.joining import Joiner
 from tusserver.storage.layout import Places
 from tusserver.storage.leases import Contended, own, tell_locked
 from tusserver.storage.opening import open_store
+from tusserver.storage.pieces import WRITE_THREADS
 from tusserver.storage.pool import FilePool, TimedWriter, waits_of_thread
+from tusserver.storage.pulse import Pulse
 from tusserver.storage.space import SMALL, first_reservation
-from tusserver.storage.sweeping import Orphans, Scanner, in_slices
+from tusserver.storage.sweeping import Orphans, Scanner, delete_orphans
 from tusserver.storage.syncing import Syncing
 from tusserver.storage.trouble import translated
 
@@ -69,12 +71,13 @@ class LocalStorage:
         state_kind: str,
         mailbox_name: str,
         threads: int = 8,
+        loop_writes: bool = True,
         meter: Meter = NO_METER,
     ) -> None:
         """Use `directory`, keeping `reserve` bytes of its file system free.
 
-        `state_kind` names the kind of state the store is used with; `mailbox_name` is told to
-        workers that want what this one holds.
+        `state_kind` names the kind of state the store is used with, `mailbox_name` goes to workers
+        that want what this one holds. Without `loop_writes` threads do all that writes.
         """
         self._places = Places(directory.absolute())
         self._reserve = reserve
@@ -84,7 +87,10 @@ class LocalStorage:
         self._pool = FilePool(threads, "tusserver-file")
         self._syncing = Syncing()
         self._copy_pool = FilePool(COPY_THREADS, "tusserver-copy")
-        self._writer = TimedWriter(self._pool, waits=waits_of_thread)
+        self._large = FilePool(WRITE_THREADS, "tusserver-write")
+        self._pulse = Pulse(is_trusted=loop_writes)
+        self.check_answers = self._pulse.check
+        self._writer = TimedWriter(self._pool, pulse=self._pulse, waits=waits_of_thread)
         self._holdings = Holdings(self._places, self._pool, self._writer)
         self._held = self._holdings.held
         self._elected: dict[str, int] = {}
@@ -101,6 +107,7 @@ class LocalStorage:
             state=self._state_kind,
             mailbox=self._mailbox_name,
             let_go=self._holdings.let_go,
+            pulse=self._pulse,
         )
         self._opened = opened = await self._run(work, self._places.root, "opening the store")
         self._holdings.open(
@@ -112,8 +119,9 @@ class LocalStorage:
         for chore in list(self._elected):
             await self.resign(chore)
         await self._holdings.close()
-        for pool in (self._pool, self._syncing, self._copy_pool):
+        for pool in (self._large, self._pool, self._syncing, self._copy_pool):
             await pool.close()
+        await asyncio.to_thread(self._pulse.close)
 
     async def adopt(self) -> str:
         """Bind the directory, which need not be open, to this kind of state; give its store id.
@@ -121,10 +129,9 @@ class LocalStorage:
         Ends with the storage closed. Raises: ConfigError, StorageFault.
         """
         try:
-            identity = await self._run(self._adopt, self._places.identity, "adopting")
+            return (await self._run(self._adopt, self._places.identity, "adopting")).store_id
         finally:
             await self.close()
-        return identity.store_id
 
     def _adopt(self) -> Identity:
         self._places.make()
@@ -206,8 +213,9 @@ class LocalStorage:
         """Take the lease; None when there is no data file.
 
         Raises: UploadLocked after `timeout` seconds, what `on_contended` raises, StoreMismatch,
-        StorageFault.
+        StorageStalled, StorageFault.
         """
+        self.check_answers()
         loop = asyncio.get_running_loop()
         deadline, pause = loop.time() + timeout, FIRST_PAUSE
         taken = await self._holdings.take(upload_id)
@@ -248,7 +256,7 @@ class LocalStorage:
         """Do what `Storage.append` says. Raises MaxSizeExceeded too: the file system's."""
         held = own(lease)
         held.check_held()
-        appender = Appender(self._pool, self._writer, self._store.space)
+        appender = Appender(self._pool, self._large, self._writer, self._store.space)
         return appender.append(held, body, offset=offset, window=window, tap=tap, progress=progress)
 
     async def sync(self, upload_id: UploadId) -> None:
@@ -282,14 +290,7 @@ class LocalStorage:
         held = own(lease)
         paths = [(self._places.data(part_id), length) for part_id, length in parts]
         joiner = Joiner(held, paths, space=self._store.space)
-        with translated(held.path, "reserving space for"):
-            await self._copy_pool.run(joiner.begin)
-        more = True
-        while more:
-            if stop():
-                return False
-            more = await self._copy_pool.run(joiner.step)
-        return True
+        return await joiner.join(self._copy_pool, stop=stop)
 
     def segment(self, upload_id: UploadId, length: int) -> Segment:
         """Say where the first `length` bytes of an upload lie."""
@@ -395,14 +396,7 @@ class LocalStorage:
         Of an upload that is `known` to the state store nothing is deleted but what has a removal
         mark. Also finishes removals that a crash broke off. `dry_run`: they are only counted.
         """
-        root, pool, count = self._places.root, self._pool, 0
         leases = self._store.leases
         orphans = Orphans(self._places, leases, older_than=older_than, dry_run=dry_run)
-        with translated(root, "sweeping"):
-            async for deleted in in_slices(pool, orphans.temporaries(), gently=True):
-                count += len(deleted)
-            async for found in in_slices(pool, orphans.candidates(), gently=True):
-                for upload_id in found:
-                    keep = known is not None and await known(upload_id)
-                    count += await pool.run(partial(orphans.delete, upload_id, known=keep))
-        return count
+        with translated(self._places.root, "sweeping"):
+            return await delete_orphans(orphans, self._pool, known)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tusserver.storage.identity import Identity
     from tusserver.storage.layout import Places
     from tusserver.storage.leases import FileLease
+    from tusserver.storage.pulse import Pulse
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ def open_store(
     state: str,
     mailbox: str,
     let_go: Callable[[FileLease], Awaitable[None]],
+    pulse: Pulse,
 ) -> Opened:
     """Make or check a store; see `LocalStorage` for the arguments. Blocks.
 
@@ -58,6 +60,7 @@ def open_store(
         )
     space = Space(places.root, reserve=reserve, file_system=kind)
     space.probe(places.private)
+    pulse.open(places.run)
     leases = Leases(
         places,
         store_id=identity.store_id,

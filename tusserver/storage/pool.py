@@ -22,6 +22,8 @@ from tusserver.storage.files import write_all
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from tusserver.storage.pulse import Pulse
+
 logger = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
@@ -215,13 +217,15 @@ class TimedWriter:
     """Writes small pieces on the loop while the disk takes them at once, else in the pool.
 
     A pwrite into the page cache takes microseconds, less than a hop to a thread. Each is timed:
-    after a slow one the store stays away from the loop for a while.
+    after a slow one the store stays away from the loop for a while, and so it does while `Pulse`
+    has doubts.
     """
 
     def __init__(
         self,
         pool: FilePool,
         *,
+        pulse: Pulse | None = None,
         clock: Callable[[], float] = time.monotonic,
         waits: Callable[[], int] | None = None,
     ) -> None:
@@ -231,6 +235,7 @@ class TimedWriter:
         nothing is not slow, however long the thread had to stand back.
         """
         self._pool = pool
+        self._pulse = pulse
         self._clock = clock
         # Where nobody counts, each write may have waited.
         self._waits = waits or itertools.count().__next__
@@ -242,7 +247,7 @@ class TimedWriter:
         Raises: OSError.
         """
         start = self._clock()
-        if len(data) > INLINE_LIMIT or start < self._pool_until:
+        if len(data) > INLINE_LIMIT or not self._may_write(start):
             await self._pool.run(partial(write_all, descriptor, data, offset))
             return
         try:
@@ -253,7 +258,11 @@ class TimedWriter:
     @property
     def is_quick(self) -> bool:
         """Tell whether the loop may write: the disk was quick lately."""
-        return self._clock() >= self._pool_until
+        return self._may_write(self._clock())
+
+    def _may_write(self, now: float) -> bool:
+        pulse = self._pulse
+        return now >= self._pool_until and (pulse is None or pulse.is_steady(now))
 
     def write_now(self, descriptor: int, data: memoryview, offset: int) -> int:
         """Write what the disk takes at once; give how many bytes that were, 0 in bad times.
@@ -262,10 +271,8 @@ class TimedWriter:
         Raises: OSError.
         """
         done, start = 0, self._clock()
-        if start < self._pool_until:
-            return 0
         waits = self._waits()
-        while done < len(data):
+        while done < len(data) and self._may_write(start):
             # A piece that ends within a page makes the next one begin there, which costs a quarter.
             until = done + INLINE_LIMIT - (offset + done) % GRAIN
             count = os.pwrite(descriptor, data[done:until], offset + done)

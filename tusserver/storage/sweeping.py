@@ -18,7 +18,7 @@ from tusserver.storage.layout import LEDGER, ledger_owner
 from tusserver.upload import Status, UploadId, is_upload_id
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from pathlib import Path
 
     from tusserver.storage.layout import Places
@@ -211,3 +211,17 @@ def _names(directory: Path) -> list[str]:
         return os.listdir(directory)  # noqa: PTH208 - names are what is wanted
     except FileNotFoundError:
         return []
+
+
+async def delete_orphans(
+    orphans: Orphans, pool: FilePool, known: Callable[[UploadId], Awaitable[bool]] | None
+) -> int:
+    """Delete what belongs to no upload, but for what is `known` elsewhere; count it."""
+    count = 0
+    async for deleted in in_slices(pool, orphans.temporaries(), gently=True):
+        count += len(deleted)
+    async for found in in_slices(pool, orphans.candidates(), gently=True):
+        for upload_id in found:
+            keep = known is not None and await known(upload_id)
+            count += await pool.run(partial(orphans.delete, upload_id, known=keep))
+    return count

@@ -21,9 +21,13 @@ from tusserver.web.socketbody import SocketBody, pick_body
 from tusserver.web.turns import SMALL
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aiohttp import StreamReader
     from aiohttp.abc import AbstractStreamWriter
     from aiohttp.http import RawRequestMessage
+
+    from tusserver.body import Lender
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +88,8 @@ class _Received:
     """Serves the trial, and takes what the first body puts into it."""
 
     turn = 3 * SMALL // 2
+    is_full = False
+    resume: Callable[[], None] | None = None
 
     def __init__(self) -> None:
         self.paths: list[str] = []
@@ -102,8 +108,9 @@ class _Received:
         self.paths.append(request.path)
         return web.Response()
 
-    def put(self, data: memoryview) -> int:
+    def put(self, data: memoryview, lender: Lender) -> int:
         """Take the first half of what is offered."""
+        del lender
         count = (len(data) + 1) // 2
         self._bytes += data[:count]
         return count

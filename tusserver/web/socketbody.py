@@ -107,7 +107,7 @@ class SocketBody:
         """
         if self._receiving is None:
             return self._stream.last_byte_at
-        if self._waiter is None:
+        if self._waiter is None or (self._sink is not None and self._sink.is_full):
             return self._loop.time()
         return max(self._last_byte_at, self._waiting_since)
 
@@ -145,6 +145,7 @@ class SocketBody:
         if not self._begin():
             return
         self._sink = sink
+        sink.resume = self._go_on
         try:
             while not self._rest and self._then is None:
                 try:
@@ -153,6 +154,7 @@ class SocketBody:
                     self._waited()
         finally:
             self._sink = None
+            sink.resume = None
 
     def stop(self, why: BodyEnd) -> None:
         """End the body now; see `Body.stop` and `StreamBody.stop`."""
@@ -211,7 +213,11 @@ class SocketBody:
         self._received += len(data)
         if self._then is not None:
             return
-        stored = 0 if self._sink is None or self._rest else self._sink.put(data)
+        stored = 0
+        if self._sink is not None and not self._rest:
+            stored = self._sink.put(data, self._connection.turns)
+            if self._sink.is_full:
+                self._pause()
         if stored < len(data):
             self._rest += data[stored:]
             self._pause()
@@ -252,6 +258,14 @@ class SocketBody:
     def _waited(self) -> None:
         self._waiter = None
         self._pause()
+
+    def _go_on(self) -> None:
+        """Let bytes come again: the sink has room for them."""
+        if self._waiter is not None and not self._rest and self._then is None:
+            # What it had to wait for was not the client.
+            self._waiting_since = self._loop.time()
+            if self._receiving is not None:
+                self._receiving.want()
 
     def _pause(self) -> None:
         if self._receiving is not None and self._then is None:

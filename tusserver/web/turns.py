@@ -16,6 +16,8 @@ FRONT = 65_536
 """Bytes that are taken of a connection at a time while a head is awaited."""
 PARSED = 262_144
 """Bytes that are taken at a time of what a parser has to see."""
+SPARES = 4
+"""Buffers that are kept, beside the one that is used."""
 QUIET_AFTER = 0.1
 """Seconds since the last small request after which nobody is taken to wait."""
 
@@ -30,6 +32,13 @@ class Turns:
         """Make the buffer when the first body wants it; `small` bodies, in bytes, never do."""
         self.small = small
         self._buffer = memoryview(b"")
+        self._used = 0
+        """Bytes from the start of the buffer that are lent."""
+        self._noted = 0
+        """Bytes after those, which have just arrived."""
+        self._lent: dict[int, int] = {}
+        """How many pieces of each buffer are lent, by the identity of its memory."""
+        self._free: list[memoryview] = []
         self._eager: set[object] = set()
         self._small_at = float("-inf")
 
@@ -51,13 +60,13 @@ class Turns:
         return self._memory(FRONT if is_head else PARSED)
 
     def _memory(self, count: int) -> memoryview:
-        if not self._buffer:
-            self._buffer = memoryview(bytearray(TURN))
-        return self._buffer[:count]
+        if len(self._buffer) - self._used <= count // 2:
+            self._renew()
+        return self._buffer[self._used : self._used + count]
 
     def parsed(self, count: int) -> bytes:
         """Give the bytes that have arrived for a parser."""
-        return bytes(self._buffer[:count])
+        return bytes(self._buffer[self._used : self._used + count])
 
     def note_small(self, now: float) -> None:
         """Note that a small request has come: it is not to wait long for its next turn."""
@@ -69,7 +78,34 @@ class Turns:
             self._eager.add(body)
         else:
             self._eager.discard(body)
-        return self._buffer[:count]
+        self._noted = count
+        return self._buffer[self._used : self._used + count]
+
+    # --- bytes that stay for a while
+
+    def lend(self, data: memoryview) -> None:
+        """Leave the bytes that have just arrived as they are: others come after them."""
+        self._used += self._noted
+        self._noted = 0
+        key = id(data.obj)
+        self._lent[key] = self._lent.get(key, 0) + 1
+
+    def take_back(self, data: memoryview) -> None:
+        """Use the memory of these bytes again, once nothing of its buffer is lent."""
+        key = id(data.obj)
+        self._lent[key] -= 1
+        if self._lent[key]:
+            return
+        del self._lent[key]
+        if data.obj is self._buffer.obj:
+            self._used = 0
+        elif len(self._free) < SPARES:
+            self._free.append(memoryview(data.obj))
+
+    def _renew(self) -> None:
+        """Let the next bytes come into a buffer of which nothing is lent."""
+        self._buffer = self._free.pop() if self._free else memoryview(bytearray(TURN))
+        self._used = 0
 
     def leave(self, body: object) -> None:
         """Forget a body that has ended."""

@@ -210,6 +210,9 @@ class Concatenation:
             if lease is None or final is None:
                 raise PartNotFound
             found = await self.load_parts(final)
+            if final.is_complete and not final.assembled:
+                # Whoever was joining it may have been stopped for this look.
+                self._assemble_soon(final_id)
             if final.status is not Status.OPEN or not _are_whole(found):
                 return final, None
             total = check_parts(found, parts.now(), parts.limits) or 0

@@ -109,7 +109,8 @@ def error_types() -> list[type[TusError]]:
     waiting = [TusError]
     while waiting:
         children = waiting.pop().__subclasses__()
-        found += children
+        # Tests make some of their own.
+        found += [child for child in children if child.__module__.startswith("tusserver")]
         waiting += children
     return found
 

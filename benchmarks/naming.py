@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-_LABELS = {"tus-node-server": "@tus/server", "nginx": "nginx (PUT)"}
+FLOOR = "aiohttp"
+"""A handler that stores nothing: no peer, but what no server on aiohttp can be better than."""
+
+_LABELS = {
+    "tus-node-server": "@tus/server",
+    "nginx": "nginx (PUT)",
+    FLOOR: "aiohttp, storing nothing",
+}
 _WORDS = {
     "redis": "Redis",
     "auto": "ingest auto",

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.goals import GOALS, PROCESS, Standing, Verdict, judge, stand
-from benchmarks.naming import label
+from benchmarks.naming import FLOOR, label
 from benchmarks.results import load
 from benchmarks.sample import Spread, ratios, spread
 from benchmarks.tables import number, spread_text
@@ -35,6 +35,7 @@ def render(docs: Path) -> str:
     ordered = [results[name] for name in names if name in results]
     ordered += [one for name, one in results.items() if name not in names]
     parts = [_text("introduction"), _goals(results), _standings(ordered)]
+    parts.append(_text("limits"))
     parts += [_section(one, docs) for one in ordered]
     parts += [_text("method"), _conditions(ordered)]
     return "\n".join(parts)
@@ -108,7 +109,7 @@ def _standings(results: list[Result]) -> str:
 
 
 def _is_peer(server: str) -> bool:
-    return not server.startswith("tusserver")
+    return server != FLOOR and not server.startswith("tusserver")
 
 
 def _standing(result: Result, metric: str, peer: str) -> tuple[Standing, Spread] | None:

@@ -22,6 +22,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from benchmarks import processes
+from benchmarks.naming import FLOOR
 
 ROOT = Path(__file__).resolve().parents[1]
 BENCH = ROOT / ".bench"
@@ -150,6 +151,7 @@ def start(name: str, directory: Path, paths: Paths) -> Running:
         "tus-node-server": _start_node,
         "tuspyserver": _start_tuspyserver,
         "nginx": _start_nginx,
+        FLOOR: _start_bare,
     }
     if kind in starts:
         return starts[kind](directory)
@@ -240,6 +242,14 @@ def _start_tuspyserver(directory: Path) -> Running:
         abilities=TUS,
         environment={"FILES": str(files)},
     )
+
+
+def _start_bare(directory: Path) -> Running:
+    port = free_port()
+    (directory / "files").mkdir()
+    command = [sys.executable, "-m", "benchmarks.peers.bare_server", str(port)]
+    url = f"http://127.0.0.1:{port}/files/"
+    return _launch(command, name=FLOOR, url=url, directory=directory / "files", abilities=TUS)
 
 
 _NGINX = """\

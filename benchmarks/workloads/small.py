@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from benchmarks.clients import drive
+from benchmarks.naming import FLOOR
 from benchmarks.sample import Sample, Scale, higher, lower, percentile
 from benchmarks.workloads import LEVELS, TUS_PEERS, Workload
 
@@ -53,6 +54,6 @@ WORKLOADS = [
         "small",
         "uploads of 4 KiB (POST, PATCH and HEAD) on 32 connections",
         run,
-        (*LEVELS, *REDIS, TWO, *TUS_PEERS),
+        (*LEVELS, *REDIS, TWO, *TUS_PEERS, FLOOR),
     ),
 ]

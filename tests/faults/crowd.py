@@ -258,8 +258,8 @@ class Client:
         message = self._message(upload, offset, data)
         with self._wire():
             wire = self.tus.wire(timeout=ANSWER_SECONDS)
-            wire.send(message[: max(len(message) - len(data), len(message) * 2 // 3)])
             self._silent.append(wire)
+            wire.send(message[: max(len(message) - len(data), len(message) * 2 // 3)])
         while len(self._silent) > 5:
             self._silent.pop(0).close()
         self._count("stalled")

@@ -106,7 +106,11 @@ class Wire:
     def __init__(self, host: str, port: int, *, timeout: float = 10.0) -> None:
         """Connect."""
         self.socket = socket.create_connection((host, port), timeout)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except OSError:
+            self.socket.close()
+            raise
         self._timeout = timeout
         self._buffer = b""
 

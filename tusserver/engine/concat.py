@@ -29,7 +29,7 @@ from tusserver.errors import (
     UploadLocked,
 )
 from tusserver.protocol.messages import Created, Extras
-from tusserver.protocol.rules import check_parts, expires_at, is_visible, limits_of
+from tusserver.protocol.rules import check_parts, expires_at, is_expired, is_visible, limits_of
 from tusserver.upload import EventState, Kind, Status
 
 if TYPE_CHECKING:
@@ -215,6 +215,8 @@ class Concatenation:
                 self._assemble_soon(final_id)
             if final.status is not Status.OPEN or not _are_whole(found):
                 return final, None
+            if is_expired(final, parts.now()):
+                return final, None  # Clients were told that it is gone; the sweeper removes it.
             total = check_parts(found, parts.now(), parts.limits) or 0
             await self._beginnings.check_joined(found, final, request)
             if final.length is None:

@@ -280,5 +280,8 @@ class Machine(RuleBasedStateMachine):
 
     def _is_whole(self, one, whole):
         answer = self.tus.get(one.target)
-        # One that waited too long for its parts has expired, as other open uploads do.
-        return answer.body == whole if answer.status == 200 else not self._is_there(one, answer)
+        if answer.status == 200:
+            return answer.body == whole
+        # It is completed a moment after its last part, and GET is 404 until then. One that waited
+        # too long for its parts has expired, as other open uploads do: HEAD tells.
+        return not self._is_there(one, self.tus.head(one.target))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import socket
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -153,6 +155,17 @@ async def test_a_client_that_ends_its_sending_after_a_request_gets_its_answer():
         it.may_answer.set()
         assert (await client.answer())[2] == "complete"
         assert await client.rest(within=1.0) == b""
+
+
+async def test_a_refused_client_may_be_gone_before_anybody_has_seen_it():
+    async with site() as it:
+        with socket.create_connection(("127.0.0.1", it.port)) as wire:
+            wire.sendall(sized(3) + b"abc")
+            await it.bodies.get()
+            # Reset, and no turn of the loop in which the server could learn of it.
+            wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        await it.requests[0].protocol.linger()
+        it.may_answer.set()
 
 
 async def test_an_idle_connection_is_closed_when_its_client_ends_it():

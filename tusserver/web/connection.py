@@ -344,7 +344,10 @@ class TusConnection(web.RequestHandler):
         transport = self.transport
         if transport is None or not transport.can_write_eof():
             return
-        transport.write_eof()
+        try:
+            transport.write_eof()
+        except OSError:  # it is gone, and nothing has told the loop so far
+            return
         self._client_done = asyncio.get_running_loop().create_future()
         await asyncio.wait([self._client_done], timeout=self._linger_for)
 

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from tests.engine.conftest import FedBody, eventually
+from tests.support.files import pins_of
 from tusserver.errors import (
     PartNotFound,
     PartPinned,
@@ -78,8 +79,7 @@ async def settled(house):
     async def done():
         await house.engine.sweeper.sweep()
         found = await finals(house)
-        pins = list((house.directory / ".tusserver" / "pins").glob("*/*"))
-        return all(final.assembled for final in found) and not pins
+        return all(final.assembled for final in found) and not pins_of(house.directory)
 
     assert await eventually(done)
     return await finals(house)

@@ -15,6 +15,7 @@ import pytest
 
 from tests.engine.fleet import Fleet, Lost
 from tests.engine.worker import data_of
+from tests.support.files import pins_of
 from tusserver.protocol.digests import format_digest
 
 logger = logging.getLogger(__name__)
@@ -278,8 +279,7 @@ async def unsettled(fleet, directory):
     """Name what is not finished yet."""
     busy = [await worker("busy") for worker in fleet.workers]
     found = [(name, what) for one in busy for name, what in one.items() if what]
-    found += [("pin", path.name) for path in (directory / ".tusserver" / "pins").glob("*/*")]
-    return found
+    return found + [("pin", name) for name in pins_of(directory)]
 
 
 async def check_all(fleet, clients, directory):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from tests.faults.client import Client, Gone, expected_content
 from tests.faults.kinds import KINDS
 from tests.faults.stream import first_difference
+from tests.support.files import pins_of
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def check_all(server: TusServer, world: World, seed: str) -> set[str]:
         assert found == expected_content(upload), upload.wrong(
             f"on the disk: {first_difference(found, expected_content(upload))}"
         )
-    assert not list(server.upload_dir.glob(".tusserver/pins/*/*"))
+    assert not pins_of(server.upload_dir)
     return unknown.whole
 
 

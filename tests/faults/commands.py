@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from tests.engine.conftest import FedBody, House, eventually
+from tests.support.files import files_under
 from tusserver.errors import UploadNotFound
 from tusserver.protocol.messages import Checksum
 
@@ -133,8 +134,12 @@ async def gone_or_goes_on(at, outcome):
     except UploadNotFound:
         # Where only the removal mark was written, the sweeper does the rest.
         await at.house.engine.sweeper.sweep()
-        name = f"{at.upload.upload_id}*"
-        assert await eventually(lambda: not list(at.house.directory.rglob(name)))
+        name = at.upload.upload_id
+
+        def left():
+            return [path for path in files_under(at.house.directory) if path.match(f"{name}*")]
+
+        assert await eventually(lambda: not left())
         assert at.holding is None or await eventually(at.holding.done)
     else:
         assert isinstance(outcome, BaseException)

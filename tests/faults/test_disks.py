@@ -12,6 +12,7 @@ from tests.faults.clients import Upload
 from tests.faults.disks import MIB, FailingDisk, ImageDisk, SmallDisk, ThinDisk
 from tests.hooks.receivers import receiving
 from tests.process.program import ROOT, Program
+from tests.support.files import pins_of
 from tests.support.raw import Tus
 from tests.support.waiting import eventually
 
@@ -222,8 +223,7 @@ def test_parts_that_a_thin_volume_had_no_room_to_join_are_joined_later(thin, mak
     # It is read from its parts meanwhile.
     assert tus.content(target) == data
     thin.mend()
-    pins = server.upload_dir / ".tusserver" / "pins"
-    assert eventually(lambda: not list(pins.glob("*/*")), within=30.0), server.log
+    assert eventually(lambda: not pins_of(server.upload_dir), within=30.0), server.log
     forget(path)
     assert path.read_bytes() == data
 

@@ -18,6 +18,7 @@ import pytest
 
 from tests.faults.crowd import EXPIRY, Client, Lost
 from tests.process.program import Program
+from tests.support.files import files_under, pins_of
 from tests.support.waiting import eventually
 
 CLIENTS = 5
@@ -211,8 +212,8 @@ def judge(looks, seconds):
 def left_of(program):
     """Name what is left of uploads, and what is temporary."""
     uploads = [path.name for path in program.uploads.glob("??/*")]
-    pins = [path.name for path in program.uploads.glob(".tusserver/pins/*/*")]
-    return uploads + pins + [path.name for path in program.uploads.rglob("*.tmp")]
+    temporary = [path.name for path in files_under(program.uploads) if path.suffix == ".tmp"]
+    return uploads + pins_of(program.uploads) + temporary
 
 
 def nothing_stays(program):

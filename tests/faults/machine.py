@@ -9,7 +9,13 @@ import time
 from dataclasses import dataclass, field
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
 
 from tests.support.raw import OFFSET_STREAM, Tus, chunked
 from tests.support.waiting import eventually
@@ -89,6 +95,12 @@ class Machine(RuleBasedStateMachine):
         return answer.status != 404
 
     # --- rules ---------------------------------------------------------------------------
+
+    @initialize()
+    def begin(self):
+        """Make an upload that bytes are appended to, whatever chance brings afterwards."""
+        self.create(size=1000, part=False, deferred=False, with_bytes=False)
+        self.append(pick=0, size=400, how="plain")
 
     @precondition(lambda self: len(self.known) < MOST)
     @rule(size=sizes, part=st.booleans(), deferred=st.booleans(), with_bytes=st.booleans())

@@ -36,5 +36,4 @@ def test_whatever_order_requests_come_in_the_server_agrees_with_its_model(
         ),
     )
     figures.update(sorted(Running.counts.items()))
-    # Which rules come is chance: few examples need not have each.
-    assert sum(Running.counts.values()) > 10, Running.counts
+    assert {"created", "appended"} <= set(Running.counts)

@@ -33,7 +33,6 @@ class FileSink:
     __slots__ = (
         "_body",
         "_large",
-        "_limit",
         "_pieces",
         "_progress",
         "_start",
@@ -41,6 +40,7 @@ class FileSink:
         "_writer",
         "error",
         "lease",
+        "limit",
         "position",
         "resume",
         "turn",
@@ -68,7 +68,8 @@ class FileSink:
         self._large = large
         self._pieces: Pieces | None = None
         self._start = self.position = offset
-        self._limit = offset + window
+        self.limit = offset + window
+        """The offset at which the window ends."""
         self._tap = tap
         self._progress = progress
         self.turn = TURN_BYTES if tap is None else HASHED_TURN_BYTES
@@ -80,17 +81,12 @@ class FileSink:
     @property
     def room(self) -> int:
         """Give the number of bytes that the window still has."""
-        return self._limit - self.position
+        return self.limit - self.position
 
     @property
     def stored(self) -> int:
         """Give the number of bytes that are in the file."""
         return self.position - self._start
-
-    @property
-    def limit(self) -> int:
-        """Give the offset at which the window ends."""
-        return self._limit
 
     @property
     def is_full(self) -> bool:
@@ -105,7 +101,7 @@ class FileSink:
         pieces = self._pieces
         if pieces is not None:
             position += pieces.waiting
-        room = min(self._limit, self.lease.reserved) - position
+        room = min(self.limit, self.lease.reserved) - position
         piece = data if len(data) <= room else data[: max(room, 0)]
         if not piece:
             return 0

@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 NEWEST = "aiohttp<4"  # An alpha of version 4 was left behind in 2019.
-FILES = ["tests/web/test_receiving.py", "tests/web/test_socketbody.py"]
+FILES = ["tests/web/test_receiving.py", "tests/web/test_socketbody.py", "tests/web/test_answers.py"]
 
 TRIAL = """
 import asyncio, aiohttp

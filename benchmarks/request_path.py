@@ -33,6 +33,7 @@ import tempfile
 import time
 from collections import Counter
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,7 +62,9 @@ SHOWN = 60
 async def serving(settings: Settings) -> AsyncIterator[tuple[str, int]]:
     """Serve as the program does; give host and port."""
     listening = listen(Address(settings.host, settings.port, None, settings.unix_socket_mode))
-    post = Post(settings, build_app, listening, None, settings.max_connections)
+    build = partial(build_app, settings)
+    # The clients are in this process, too: nobody's place is changed.
+    post = Post(settings, build, listening, None, settings.max_connections, None)
     told, ready = asyncio.Event(), asyncio.Event()
     task = asyncio.create_task(post.serve(told, ready=ready.set))
     try:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from tusserver.gates import Authorizer
     from tusserver.measures import Meter
     from tusserver.ports import Hooks, StateStore
+    from tusserver.storage.placing import Placing
 
 REDIS = "redis"
 """The kind of state that `store.json` names for every URL of a Redis."""
@@ -57,12 +58,14 @@ def build_engine(
     authorize: Authorize | None = None,
     authorizer: Authorizer | None = None,
     meter: Meter | None = None,
+    placing: Placing | None = None,
 ) -> UploadEngine:
     """Put an engine together from settings; it opens its store when it is started.
 
     `hooks` are called beside those of the settings. `authorize` is asked about requests that no
     credential of the settings proves; an `authorizer` decides in the place of all of that.
-    A `meter` is told what happens, such as `tusserver.metrics.PrometheusMeter`.
+    A `meter` is told what happens, such as `tusserver.metrics.PrometheusMeter`. `placing` is for
+    processes that do nothing else and start no programs: see `tusserver.storage.placing`.
     """
     directory = Path(settings.upload_dir)
     mailbox = DatagramMailbox(directory)
@@ -74,6 +77,7 @@ def build_engine(
         state_kind=kind,
         mailbox_name=mailbox.name,
         loop_writes=settings.loop_writes,
+        placing=placing,
         meter=counts,
     )
     state: StateStore

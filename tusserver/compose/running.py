@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from tusserver.process.link import Link
     from tusserver.process.listening import Listening
     from tusserver.process.notify import Notifier
+    from tusserver.storage.placing import Placing
     from tusserver.web.accepting import Seat
 
 logger = logging.getLogger(__name__)
@@ -52,11 +53,13 @@ class Post:
     """What a process needs to serve."""
 
     settings: Settings
-    build: Callable[[Settings], web.Application]
+    build: Callable[[], web.Application]
     listening: Listening
     tls: SSLContext | None
     limit: int
     """The most connections at once."""
+    placing: Placing | None
+    """Where its threads run."""
 
     async def serve(
         self, told: asyncio.Event, *, ready: Callable[[], None], seat: Seat | None = None
@@ -69,10 +72,12 @@ class Post:
         """
         settings = self.settings
         sys.setswitchinterval(SWITCH_SECONDS)
+        if self.placing is not None and seat is not None:
+            self.placing.sit(seat.number)
         # Zero would mean without end. aiohttp waits twice: before and after it ends bodies.
         time = max(settings.shutdown_timeout, SHORTEST_GRACE) * ANSWERING_SHARE / 2
         runner = ShortcutRunner(
-            self.build(settings),
+            self.build(),
             shutdown_timeout=time,
             keepalive_timeout=settings.keepalive_timeout,
             head_timeout=settings.head_timeout,
@@ -234,6 +239,9 @@ class Alone:
 
     def _start_anew(self) -> None:
         """Become the next life; the sockets stay, and keep who connects meanwhile."""
+        if self._post.placing is not None:
+            # The next life starts with the processors of the thread that calls it.
+            self._post.placing.release()
         listening = self._post.listening
         handover.execute(
             handover.Handover(

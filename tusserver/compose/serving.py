@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from functools import partial
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -21,6 +22,7 @@ from tusserver.process.descriptors import connections_within, raise_descriptor_l
 from tusserver.process.listening import ACTIVATED, Address, Listening, activated, adopt, listen
 from tusserver.process.notify import Notifier
 from tusserver.process.supervisor import Supervisor
+from tusserver.storage.placing import Placing
 from tusserver.web.app import plain_errors, tus_app
 from tusserver.web.dispatch import SHORT_WAY
 from tusserver.web.health import health_routes
@@ -35,9 +37,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def build_app(settings: Settings, hooks: Hooks | None = None) -> web.Application:
+def build_app(
+    settings: Settings, hooks: Hooks | None = None, *, placing: Placing | None = None
+) -> web.Application:
     """Make the program's application: the engine's at the base path, the program's own beside."""
-    engine = build_engine(settings, hooks, meter=build_meter(settings))
+    engine = build_engine(settings, hooks, meter=build_meter(settings), placing=placing)
     routes = routes_beside(settings, engine)
     if settings.base_path == "/":
         return tus_app(engine, routes=routes)
@@ -78,7 +82,9 @@ def serve(settings: Settings, *, announce: Callable[[str, int], None]) -> None:
         announce(*listening.place)
         notifier.ready("Accepting connections")
 
-    post = Post(settings, build_app, listening, tls, limit)
+    placing = Placing.here()
+    build = partial(build_app, settings, placing=placing)
+    post = Post(settings, build, listening, tls, limit, placing)
     if settings.workers == 1 and not survivors:
         Alone(post, notifier=notifier, announce=told).run()
         return

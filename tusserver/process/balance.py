@@ -49,15 +49,15 @@ class Seat:
     def __init__(self, balance: Balance, number: int) -> None:
         """Take the place of a worker."""
         self._balance = balance
-        self._number = number
+        self.number = number
 
     def tell(self, count: int) -> None:
         """Say how many connections this worker has."""
-        self._balance._write(self._number, count)  # noqa: SLF001 - its own other half
+        self._balance._write(self.number, count)  # noqa: SLF001 - its own other half
 
     def leave(self) -> None:
         """Say that this worker accepts no more."""
-        self._balance.leave(self._number)
+        self._balance.leave(self.number)
 
     def least(self) -> int:
         """Give the fewest connections that any worker has that accepts."""

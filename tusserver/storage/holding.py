@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from tusserver.storage.layout import Places
     from tusserver.storage.leases import Leases
+    from tusserver.storage.placing import Placing
     from tusserver.storage.pool import TimedWriter
     from tusserver.upload import UploadId
 
@@ -81,11 +82,18 @@ class CacheReader:
 class Holdings:
     """Takes and lets go leases of one store for this process."""
 
-    def __init__(self, places: Places, pool: FilePool, writer: TimedWriter) -> None:
-        """Use these threads; `writer` knows whether the disk is quick."""
+    def __init__(
+        self,
+        places: Places,
+        pool: FilePool,
+        writer: TimedWriter,
+        *,
+        placing: Placing | None = None,
+    ) -> None:
+        """Use these threads; `writer` knows whether the disk is quick, `placing` where they run."""
         self._places = places
         self._pool = pool
-        self._reads = FilePool(READ_THREADS, "tusserver-read")
+        self._reads = FilePool(READ_THREADS, "tusserver-read", placing=placing)
         self._writer = writer
         self._leases: Leases | None = None
         self._read: CacheReader | None = None

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from tusserver.ports import Holder, Lease, Peek, Progress
     from tusserver.storage.identity import Identity
     from tusserver.storage.opening import Opened
+    from tusserver.storage.placing import Placing
     from tusserver.upload import Upload, UploadId
 
 logger = logging.getLogger(__name__)
@@ -72,26 +73,29 @@ class LocalStorage:
         mailbox_name: str,
         threads: int = 8,
         loop_writes: bool = True,
+        placing: Placing | None = None,
         meter: Meter = NO_METER,
     ) -> None:
         """Use `directory`, keeping `reserve` bytes of its file system free.
 
         `state_kind` names the kind of state the store is used with, `mailbox_name` goes to workers
         that want what this one holds. Without `loop_writes` threads do all that writes.
+        `placing`: for a process of our own, where threads with quick calls run.
         """
         self._places = Places(directory.absolute())
         self._reserve = reserve
         self._state_kind = state_kind
         self._mailbox_name = mailbox_name
         self._meter = meter
-        self._pool = FilePool(threads, "tusserver-file")
+        self._placing = placing
+        self._pool = FilePool(threads, "tusserver-file", placing=placing)
         self._syncing = Syncing()
         self._copy_pool = FilePool(COPY_THREADS, "tusserver-copy")
         self._large = FilePool(WRITE_THREADS, "tusserver-write")
         self._pulse = Pulse(is_trusted=loop_writes)
         self.check_answers = self._pulse.check
         self._writer = TimedWriter(self._pool, pulse=self._pulse, waits=waits_of_thread)
-        self._holdings = Holdings(self._places, self._pool, self._writer)
+        self._holdings = Holdings(self._places, self._pool, self._writer, placing=placing)
         self._held = self._holdings.held
         self._elected: dict[str, int] = {}
         self._opened: Opened | None = None
@@ -122,6 +126,8 @@ class LocalStorage:
         for pool in (self._large, self._pool, self._syncing, self._copy_pool):
             await pool.close()
         await asyncio.to_thread(self._pulse.close)
+        if self._placing is not None:
+            self._placing.release()
 
     async def adopt(self) -> str:
         """Bind the directory, which need not be open, to this kind of state; give its store id.

@@ -22,6 +22,7 @@ from tusserver.storage.files import write_all
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from tusserver.storage.placing import Placing
     from tusserver.storage.pulse import Pulse
 
 logger = logging.getLogger(__name__)
@@ -79,9 +80,10 @@ class _Call(asyncio.Future[Any]):
 class FilePool:
     """A bounded number of threads; nobody is told of a result before its call has returned."""
 
-    def __init__(self, threads: int, name: str) -> None:
-        """Make no thread before one is needed."""
+    def __init__(self, threads: int, name: str, *, placing: Placing | None = None) -> None:
+        """Make no thread before one is needed; `placing` says where those with quick calls run."""
         self._threads = threads
+        self._placing = placing
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix=name)
         self._lock = Lock()
         self._queue: deque[_Call] = deque()
@@ -109,13 +111,13 @@ class FilePool:
         if quick:
             self._join(call, loop)
         else:
-            self._executor.submit(_make_alone, call, loop)
+            self._executor.submit(self._make_alone, call, loop)
         try:
             return cast("_T", await call)
         except asyncio.CancelledError:
             if call.exception() is None and undo is not None:
                 undoing = _Call(partial(undo, call.result()), loop)
-                self._executor.submit(_make_alone, undoing, loop)
+                self._executor.submit(self._make_alone, undoing, loop)
                 await _returned(undoing)
                 if (error := undoing.exception()) is not None:
                     logger.warning("cleaning up after a cancelled call failed: %s", error)
@@ -146,6 +148,8 @@ class FilePool:
                 self._returned_at = now
             more = max(0, min(more, self._threads - self._workers))
             self._workers += more
+        if self._placing is not None:
+            self._placing.hold(loop)
         for _ in range(more):
             self._executor.submit(self._work, loop)
         if not self._watched:
@@ -159,6 +163,8 @@ class FilePool:
 
     def _work(self, loop: asyncio.AbstractEventLoop) -> None:
         """Make calls until none is left, and tell of them together. In a thread."""
+        if self._placing is not None:
+            self._placing.join()
         done: list[_Call] = []
         since = time.monotonic()
         while True:
@@ -178,16 +184,22 @@ class FilePool:
 
     def start(self, function: Callable[[], None]) -> None:
         """Have a call made that raises nothing, and whose end nobody waits for but `close`."""
-        self._executor.submit(function)
+        self._executor.submit(self._alone, function)
+
+    # --- calls that go alone -------------------------------------------------------------
+
+    def _make_alone(self, call: _Call, loop: asyncio.AbstractEventLoop) -> None:
+        self._alone(call.make)
+        _tell([call], loop)
+
+    def _alone(self, function: Callable[[], None]) -> None:
+        if self._placing is not None:
+            self._placing.leave()
+        function()
 
     async def close(self) -> None:
         """Wait for the calls that run, and end the threads."""
         await asyncio.to_thread(self._executor.shutdown)
-
-
-def _make_alone(call: _Call, loop: asyncio.AbstractEventLoop) -> None:
-    call.make()
-    _tell([call], loop)
 
 
 def _tell(calls: Sequence[_Call], loop: asyncio.AbstractEventLoop) -> None:

@@ -54,6 +54,9 @@ REFUSAL = (
 class Seat(Protocol):
     """The place of a process among others that accept at the same sockets."""
 
+    number: int
+    """Another one for each of them."""
+
     def tell(self, count: int) -> None:
         """Say how many connections this process has."""
 

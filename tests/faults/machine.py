@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import random
+import signal
+import threading
 import time
 from dataclasses import dataclass, field
 
@@ -17,10 +20,12 @@ from hypothesis.stateful import (
     rule,
 )
 
+from tests.process.program import children
 from tests.support.raw import OFFSET_STREAM, Tus, chunked
 from tests.support.waiting import eventually
 
 EXPIRY = 3.0
+MOST_STOPS = 3
 MOST = 6
 """Uploads of one run: all are looked at after each step."""
 sizes = st.integers(0, 3000) | st.sampled_from([0, 1, 65_536, 65_537, 200_000])
@@ -67,7 +72,8 @@ class Machine(RuleBasedStateMachine):
         super().__init__()
         self.tus = Tus(self.server.url)
         self.known: list[Known] = []
-        self.restarts = self.expiries = 0
+        self.restarts = self.expiries = self.stops = 0
+        self._still: list[threading.Timer] = []
         self._number = 0
 
     # --- what rules need -----------------------------------------------------------------
@@ -245,9 +251,27 @@ class Machine(RuleBasedStateMachine):
             one.is_gone = answer.status == 204
         self._did("terminated")
 
+    @precondition(lambda self: self.stops < MOST_STOPS and self.server.workers > 1)
+    @rule(pick=picks, seconds=st.sampled_from([0.05, 0.2, 0.5]))
+    def stand_still(self, pick, seconds):
+        """Stop a worker for a while, less than anybody waits for what it holds."""
+        self.stops += 1
+        found = children(self.server.pid)
+        worker = found[pick % len(found)]
+        os.kill(worker, signal.SIGSTOP)
+        timer = threading.Timer(seconds, os.kill, [worker, signal.SIGCONT])
+        timer.start()
+        self._still.append(timer)
+        self._did("workers stopped")
+
+    def teardown(self):
+        while self._still:
+            self._still.pop().join()
+
     @precondition(lambda self: self.restarts < 1)
     @rule(kill=st.booleans())
     def restart(self, kill):
+        self.teardown()
         self.restarts += 1
         if kill:
             self.server.kill()

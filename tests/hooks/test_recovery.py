@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
 import json
 import sqlite3
 import time
@@ -21,6 +22,7 @@ from tusserver.compose import build_engine
 from tusserver.config import Settings
 from tusserver.errors import StorageFull
 from tusserver.hooks.shelf import Entry, Shelf, ShelfDamaged
+from tusserver.protocol.messages import Create, Part
 from tusserver.upload import EventState, new_upload_id
 
 if TYPE_CHECKING:
@@ -195,6 +197,69 @@ async def test_without_space_for_a_finish_nothing_is_removed_before_it_is_told(r
         assert told == [CREATE, FINISH, TERMINATE]
     finally:
         await engine.close()
+
+
+@pytest.fixture
+async def told_of(receiver, tmp_path):
+    """An engine whose events go to the receiver."""
+    settings = Settings(
+        upload_dir=tmp_path,
+        reserve=0,
+        webhook_url=receiver.url,
+        webhook_events=AFTER,
+        digest="sha-256",
+        digest_metadata="checksum",
+    )
+    engine = build_engine(settings)
+    await engine.start()
+    yield House(engine, tmp_path, None)
+    await engine.close()
+
+
+async def kinds_of(receiver, upload, count):
+    for _ in range(100):
+        await asyncio.sleep(0.02)
+        if len(receiver.kinds(upload.upload_id)) >= count:
+            break
+    return receiver.kinds(upload.upload_id)
+
+
+async def test_a_joined_upload_that_goes_before_its_parts_are_one_file_was_finished(
+    told_of, receiver, monkeypatch
+):
+    parts = [await told_of.create(5, body=FedBody(b"hello"), partial=True) for _ in range(2)]
+
+    async def never(lease, pieces, *, stop):
+        return False
+
+    monkeypatch.setattr(told_of.parts.storage, "concat", never)
+    final = await told_of.join(*parts)
+    assert final.is_complete
+    await told_of.engine.terminate(final.upload_id)
+    assert await kinds_of(receiver, final, 3) == [CREATE, FINISH, TERMINATE]
+
+
+async def test_a_joined_upload_that_is_something_else_was_never_finished(told_of, receiver):
+    part = await told_of.create(5, body=FedBody(b"hello"), partial=True)
+    wrong = hashlib.sha256(b"other").hexdigest()
+    metadata = "checksum " + base64.b64encode(f"sha256 {wrong}".encode()).decode()
+    command = Create(
+        length=None,
+        parts=(Part(upload_id=part.upload_id),),
+        concat="final;...",
+        metadata=metadata,
+    )
+
+    async def proceed():
+        return None
+
+    final = (await told_of.engine.create(command, FedBody(), proceed=proceed)).upload
+    for _ in range(200):
+        if await told_of.record(final) is None:
+            break
+        await asyncio.sleep(0.02)
+    await told_of.create(0)
+    assert await kinds_of(receiver, final, 2) == [CREATE]
 
 
 # --- the file of events -------------------------------------------------------------------

@@ -330,7 +330,8 @@ class Concatenation:
             async with self._takeover.hold(Work(final_id, chore=True)) as lease:
                 final = (await self._parts.storage.peek(final_id)).record
                 if lease is not None and final is not None:
-                    await self._remover.erase(lease, final)
+                    # What was refused was never finished.
+                    await self._remover.erase(lease, final.changed(event_id=""))
         except TusError as error:
             logger.warning("final upload %s is not removed yet: %s", final_id, error.message)
 

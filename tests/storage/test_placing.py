@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import threading
 import time
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -94,24 +96,23 @@ async def test_what_the_operator_sets_meanwhile_is_kept(pool):
 
 
 async def test_where_others_are_as_busy_it_is_left_alone_for_a_while():
-    waited, now = [0.0], [100.0]
-    made = Placing(lambda: min(ALL), clock=lambda: now[0], waited=lambda: waited[0])
+    spent, now = [0, 0], [100.0]
+    made = Placing(lambda: min(ALL), clock=lambda: now[0], spent=lambda: tuple(spent))
     loop = asyncio.get_running_loop()
-    made.hold(loop)
-    assert places() == {min(ALL)}
-    await asyncio.sleep(HOLD_SECONDS + 0.05)
-    assert places() == ALL
-    now[0] += FREE_SECONDS
-    made.hold(loop)
-    assert places() == {min(ALL)}
-    waited[0] += 0.5
-    now[0] += 1.0
-    await asyncio.sleep(HOLD_SECONDS + 0.05)
-    for past, held in ((PAUSE_SECONDS / 2, False), (PAUSE_SECONDS, True)):
-        now[0] += past
+    for ran, waited, pause in [
+        (90, 10, FREE_SECONDS),
+        (50, 50, PAUSE_SECONDS),
+        (0, 0, PAUSE_SECONDS),
+    ]:
         made.hold(loop)
-        assert (places() == {min(ALL)}) is held
-    made.release()
+        assert places() == {min(ALL)}
+        spent[0] += ran
+        spent[1] += waited
+        await asyncio.sleep(HOLD_SECONDS + 0.05)
+        now[0] += pause * 0.9
+        made.hold(loop)
+        assert places() == ALL
+        now[0] += pause * 0.2
 
 
 async def test_processes_that_share_the_work_have_one_each():
@@ -123,6 +124,58 @@ async def test_processes_that_share_the_work_have_one_each():
         seen |= places()
         made.release()
     assert seen == ALL
+
+
+async def test_what_the_operator_sets_while_it_is_held_is_kept(placing):
+    loop = asyncio.get_running_loop()
+    placing.hold(loop)
+    [held] = places()
+    other = min(ALL - {held})
+    try:
+        os.sched_setaffinity(0, {other})
+        placing.release()
+        assert places() == {other}
+    finally:
+        os.sched_setaffinity(0, ALL)
+
+
+async def test_what_was_narrowed_stays_so():
+    few = set(sorted(ALL)[:2])
+    made = Placing.here()
+    try:
+        os.sched_setaffinity(0, few)
+        made.hold(asyncio.get_running_loop())
+        assert len(places()) == 1
+        made.release()
+        assert places() == few
+    finally:
+        os.sched_setaffinity(0, ALL)
+
+
+async def test_a_thread_that_was_made_meanwhile_goes_anywhere_for_what_takes_long(placing):
+    placing.hold(asyncio.get_running_loop())
+    pool = FilePool(1, "test", placing=placing)
+    assert await pool.run(places) == ALL
+    await pool.close()
+
+
+@pytest.mark.parametrize("locate", [lambda: -1, lambda: 100_000, lambda: int("x")])
+async def test_a_platform_that_cannot_say_where_it_is_loses_no_call(locate):
+    pool = FilePool(2, "test", placing=Placing(locate))
+    for number in range(5):
+        call = pool.run(partial(int, str(number)), quick=True)
+        assert await asyncio.wait_for(call, 5) == number
+    await pool.close()
+    assert places() == ALL
+
+
+async def test_without_counts_nothing_is_held():
+    def fail():
+        raise FileNotFoundError
+
+    made = Placing(lambda: min(ALL), spent=fail)
+    made.hold(asyncio.get_running_loop())
+    assert places() == ALL
 
 
 async def test_a_sandbox_without_the_call_changes_nothing(placing, monkeypatch):
@@ -137,19 +190,62 @@ async def test_a_sandbox_without_the_call_changes_nothing(placing, monkeypatch):
     assert places() == ALL
 
 
-def test_the_program_lets_every_thread_go(tmp_path):
-    held = set()
+def masks(pid):
+    found = set()
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(OSError):
+            found.add(frozenset(os.sched_getaffinity(int(task.name))))
+    return found
 
-    def masks():
-        return {
-            tuple(sorted(os.sched_getaffinity(int(task.name))))
-            for task in Path(f"/proc/{program.process.pid}/task").iterdir()
-        }
 
-    with Program(directory=tmp_path) as program:
-        tus = program.ready().tus
-        for _ in range(20):
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_program_lets_every_thread_go(tmp_path, workers):
+    with Program(f"--workers={workers}", directory=tmp_path) as program:
+        program.ready()
+        pids = program.settled(workers) if workers > 1 else [program.pid]
+        tus, held = program.tus, dict.fromkeys(pids, False)
+
+        def are_held():
             tus.upload(b"0123456789")
-            held |= masks()
-        assert any(len(mask) == 1 for mask in held)
-        assert eventually(lambda: masks() == {tuple(sorted(ALL))}, within=10)
+            for pid in pids:
+                held[pid] |= any(len(mask) == 1 for mask in masks(pid))
+            return all(held.values())
+
+        assert eventually(are_held, within=20)
+        for pid in [program.pid, *pids]:
+            assert eventually(lambda pid=pid: masks(pid) == {frozenset(ALL)}, within=10)
+
+
+def started_by(pid):
+    """Give the children of all threads of a process."""
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(OSError):
+            found += map(int, (task / "children").read_text().split())
+    return found
+
+
+def test_a_rehearsal_goes_anywhere(tmp_path):
+    with Program(directory=tmp_path) as program:
+        program.ready()
+        seen, over = set(), threading.Event()
+
+        def look():
+            while not over.is_set():
+                for child in started_by(program.pid):
+                    with suppress(OSError):
+                        seen.update(masks(child))
+
+        looking = threading.Thread(target=look)
+        looking.start()
+        try:
+            for _ in range(10):
+                program.tus.upload(b"0123456789")
+            program.process.send_signal(signal.SIGHUP)
+            assert program.said("starting anew")
+        finally:
+            over.set()
+            looking.join()
+        assert seen == {frozenset(ALL)}
+        program.ready(times=2)
+        assert masks(program.pid) == {frozenset(ALL)}

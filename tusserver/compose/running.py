@@ -221,6 +221,9 @@ class Alone:
         self._trying = asyncio.create_task(self._rehearse(), name="rehearsal")
 
     async def _rehearse(self) -> None:
+        if self._post.placing is not None:
+            # A program begins where the thread is that starts it.
+            self._post.placing.release()
         rehearsal = await asyncio.to_thread(Rehearsal)
         try:
             while not rehearsal.is_over():  # noqa: ASYNC110 - a process, looked at without signals

@@ -11,6 +11,7 @@ and for long where it had to wait for others. Processes that share the work begi
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import sys
 import threading
@@ -21,7 +22,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection
+
+logger = logging.getLogger(__name__)
 
 HOLD_SECONDS = 0.25
 """How long the loop stays on one processor."""
@@ -30,14 +33,15 @@ FREE_SECONDS = 0.01
 PAUSE_SECONDS = 2.0
 """How long it is left alone when its processor had too much to do."""
 CROWDED = 0.42
-"""The part of the time that it may wait for others: one other that is as busy takes half."""
+"""The part of its time that it may wait for others: one other that is as busy takes half."""
+_THREADS = Path("/proc/self/task")
 
 
 class Placing:
     """Keeps the loop of a process and some of its threads on one processor while that pays.
 
-    For processes of our own only: what the loop starts meanwhile is held as well, threads for a
-    moment, other programs for ever.
+    For processes of our own only. What is started meanwhile begins where the loop is: threads are
+    let go with it, other programs are not.
     """
 
     def __init__(
@@ -45,113 +49,147 @@ class Placing:
         locate: Callable[[], int],
         *,
         clock: Callable[[], float] = time.monotonic,
-        waited: Callable[[], float] | None = None,
+        spent: Callable[[], tuple[int, int]] | None = None,
     ) -> None:
         """`locate` tells on which processor it is called; `clock` gives seconds.
 
-        `waited` tells how long its thread has waited for processors, in seconds.
+        `spent` tells how long its thread has run, and has waited for processors, in nanoseconds.
         """
         self._locate = locate
         self._clock = clock
-        self._waited = waited or _waited
+        self._spent = spent or _spent
         self._seat = -1
-        self._began = 0.0, 0.0
-        """The clock, and what had been waited, when the loop was held."""
+        self._began = 0, 0
+        """What had been spent when the loop was held."""
         self._own = threading.local()
         self._processor = -1
         """Where all are held; none if negative."""
         self._period = 0
-        self._all: set[int] = set()
-        """The processors that the loop may use; it may not be left on one when it ends."""
+        self._all: Collection[int] = ()
+        """The processors that are given back at the end."""
         self._free_until = float("-inf")
         self._end_of_period: asyncio.TimerHandle | None = None
 
     @classmethod
     def here(cls) -> Placing | None:
-        """Give one for this platform; None where threads cannot be placed."""
-        if sys.platform != "linux":
+        """Give one for this platform; None where threads cannot be placed, or nothing is gained."""
+        if sys.platform != "linux" or not hasattr(os, "sched_setaffinity"):
             return None
+        if not getattr(sys, "_is_gil_enabled", lambda: True)():
+            return None  # No thread waits for another one's turn.
         locate = getattr(ctypes.PyDLL(None), "sched_getcpu", None)
         return None if locate is None else cls(locate)
 
     def sit(self, number: int) -> None:
         """Share the processors with other processes, each of which has another number."""
-        self._seat = number
+        # Not all programs of a machine begin at the same one.
+        self._seat = number + os.getppid()
 
     # --- on the loop ---------------------------------------------------------------------
 
     def hold(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Stay where we are for a while: calls are about to go to threads."""
+        """Stay where we are for a while: calls are about to go to threads. Never raises."""
         if self._processor >= 0 or self._clock() < self._free_until:
             return
         try:
-            # Somebody may have changed what we may use since the last time.
-            self._all = os.sched_getaffinity(0)
-            processor = self._choose()
-            if self._all == {processor}:
-                self._free_until = self._clock() + PAUSE_SECONDS
-                return
-            self._began = self._clock(), self._waited()
-            os.sched_setaffinity(0, (processor,))
-        except OSError:  # a sandbox that knows no such call, or a kernel that does not count
+            processor = self._take()
+        except (OSError, ValueError, IndexError) as error:
+            # A sandbox that knows no such call, a kernel that does not count.
+            logger.debug("threads stay where the kernel puts them: %s", error)
+            processor = -1
+        if processor < 0:
             self._free_until = self._clock() + PAUSE_SECONDS
             return
         self._period += 1
         self._processor = processor
         self._end_of_period = loop.call_later(HOLD_SECONDS, self._look)
 
-    def _choose(self) -> int:
-        if self._seat < 0:
-            return self._locate()
-        return sorted(self._all)[self._seat % len(self._all)]
+    def _take(self) -> int:
+        """Hold this thread; give its processor, or -1 if there is no other. Raises: OSError, …."""
+        # Somebody may have changed what we may use since the last time.
+        allowed = os.sched_getaffinity(0)
+        processor = self._choose(sorted(allowed))
+        if processor not in allowed or len(allowed) == 1:
+            return -1
+        self._began = self._spent()
+        self._all = _widest(allowed)
+        os.sched_setaffinity(0, (processor,))
+        return processor
+
+    def _choose(self, allowed: list[int]) -> int:
+        return self._locate() if self._seat < 0 else allowed[self._seat % len(allowed)]
 
     def _look(self) -> None:
         """End a period, and see whether the place was a good one."""
         self.release()
-        now, (began, before) = self._clock(), self._began
-        with suppress(OSError):
-            if self._waited() - before > CROWDED * (now - began):
-                self._free_until = now + PAUSE_SECONDS
+        with suppress(OSError, ValueError, IndexError):
+            (ran, waited), (ran_before, waited_before) = self._spent(), self._began
+            ran, waited = ran - ran_before, waited - waited_before
+            if not ran or waited > CROWDED * (ran + waited):
+                self._free_until = self._clock() + PAUSE_SECONDS
 
     def release(self) -> None:
-        """Let every thread of the process go where it wants. On the loop, or when that is over."""
-        if self._end_of_period is not None:
-            self._end_of_period.cancel()
-            self._end_of_period = None
-        if self._processor < 0:
+        """Let the threads that are held go where they want. On the loop, or when that is over."""
+        timer, self._end_of_period = self._end_of_period, None
+        if timer is not None:
+            timer.cancel()
+        processor, self._processor = self._processor, -1
+        if processor < 0:
             return
-        self._processor = -1
         self._free_until = self._clock() + FREE_SECONDS
-        # All of them: who was made meanwhile was made where the loop was.
-        _place([thread.native_id for thread in threading.enumerate()], self._all)
+        _free(processor, self._all)
 
     # --- in threads ----------------------------------------------------------------------
 
     def join(self) -> None:
         """Come to the loop, before quick calls."""
-        processor = self._processor
-        if processor >= 0 and getattr(self._own, "period", 0) != self._period:
-            self._own.period = self._period
-            _place([0], (processor,))
+        processor, own = self._processor, self._own
+        if processor >= 0 and getattr(own, "joined", 0) != self._period:
+            own.joined, own.left = self._period, 0
+            _place(0, (processor,))
             if self._processor != processor:  # it was left meanwhile
-                _place([0], self._all)
+                _place(0, self._all)
 
     def leave(self) -> None:
-        """Go anywhere, before calls that take long."""
-        if self._processor >= 0 and getattr(self._own, "period", 0) == self._period:
-            self._own.period = 0
-            _place([0], self._all)
+        """Go anywhere, before calls that take long; who was made just now is where the loop is."""
+        own = self._own
+        if self._processor >= 0 and getattr(own, "left", 0) != self._period:
+            own.joined, own.left = 0, self._period
+            _place(0, self._all)
 
 
-def _waited() -> float:
-    """Tell how long this thread has waited for a processor that others had, in seconds."""
-    with Path("/proc/thread-self/schedstat").open(encoding="ascii") as counts:
-        return int(counts.read().split()[1]) / 1e9
+def _spent() -> tuple[int, int]:
+    """Tell how long this thread has run, and has waited for a processor that others had."""
+    ran, waited, *_ = Path("/proc/thread-self/schedstat").read_bytes().split()
+    return int(ran), int(waited)
 
 
-def _place(threads: Iterable[int | None], processors: Iterable[int]) -> None:
-    for thread in threads:
-        if thread is not None:
-            # One that has just ended, or processors that were taken from us meanwhile.
-            with suppress(OSError):
-                os.sched_setaffinity(thread, processors)
+def _widest(allowed: set[int]) -> Collection[int]:
+    """Give what allows as much as this; all, if nobody has forbidden anything.
+
+    What is asked for by number is remembered: processors that come later would not be used.
+    """
+    every = range(os.sysconf("SC_NPROCESSORS_CONF"))
+    os.sched_setaffinity(0, every)
+    if os.sched_getaffinity(0) == allowed:
+        return every
+    os.sched_setaffinity(0, allowed)
+    return allowed
+
+
+def _free(processor: int, processors: Collection[int]) -> None:
+    """Let all threads go that are held here; others have been placed by somebody else."""
+    seen: set[int] = set()
+    with suppress(OSError):
+        while new := {int(path.name) for path in _THREADS.iterdir()} - seen:
+            seen |= new
+            for thread in new:
+                # One that has just ended has no place.
+                with suppress(OSError):
+                    if os.sched_getaffinity(thread) == {processor}:
+                        os.sched_setaffinity(thread, processors)
+
+
+def _place(thread: int, processors: Collection[int]) -> None:
+    with suppress(OSError):  # they were taken from us meanwhile
+        os.sched_setaffinity(thread, processors)

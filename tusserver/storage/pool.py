@@ -136,6 +136,8 @@ class FilePool:
     def _send(self, loop: asyncio.AbstractEventLoop) -> None:
         """See to it that threads take what is queued; a call that hangs holds no other up."""
         self._due = False
+        if self._placing is not None and self._queue:
+            self._placing.hold(loop)
         now = time.monotonic()
         with self._lock:
             waiting = len(self._queue)
@@ -148,8 +150,6 @@ class FilePool:
                 self._returned_at = now
             more = max(0, min(more, self._threads - self._workers))
             self._workers += more
-        if self._placing is not None:
-            self._placing.hold(loop)
         for _ in range(more):
             self._executor.submit(self._work, loop)
         if not self._watched:

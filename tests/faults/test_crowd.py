@@ -76,7 +76,7 @@ def test_many_clients_at_workers_that_stand_still_and_die_get_their_bytes(
             for number in range(CLIENTS)
         ]
         trouble = Trouble(program, random.Random(f"{seed} trouble"))
-        failures = run_at_once(clients, trouble, seconds=amount(6, 300))
+        failures = run_at_once(clients, trouble, seconds=amount(6, 240))
         assert not failures, (failures[0], program.log[-4000:])
         check_all(program, clients)
         assert program.end(signal.SIGTERM) == 0

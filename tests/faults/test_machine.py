@@ -29,7 +29,7 @@ def test_whatever_order_requests_come_in_the_server_agrees_with_its_model(
         run_state_machine_as_test(
             Running,
             settings=settings(
-                max_examples=amount(3, 100),
+                max_examples=amount(3, 60),
                 stateful_step_count=20,
                 deadline=None,
                 database=None,

@@ -27,6 +27,8 @@ END = "<!-- end of what is made -->\n"
 FIGURES = "figures"
 LONGEST = 4 * 3600
 """Seconds that one test may take in the long form."""
+FIRST = ("test_soak.py", "test_crowd.py", "test_machine.py", "test_power.py", "test_rubbish.py")
+"""What takes longest: others run beside it, and nothing of them is left when they are through."""
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -57,6 +59,9 @@ class LongForm:
         for item in items:
             if self.is_long and "amount" in getattr(item, "fixturenames", ()):
                 item.add_marker(pytest.mark.timeout(LONGEST), append=False)
+        if self.is_long:
+            places = {name: place for place, name in enumerate(FIRST)}
+            items.sort(key=lambda item: places.get(item.path.name, len(FIRST)))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep what a test says of itself."""

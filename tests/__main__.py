@@ -1,6 +1,6 @@
 """The test command: `python3 -m tests [arguments of pytest]`.
 
-`python3 -m tests --long` runs the long form of the fault tests, for hours, and writes its figures
+`python3 -m tests --long` runs the long form of the fault tests, for an hour, and writes its figures
 into docs/durability.md; `--long --share 0.1` a tenth of it, and writes nothing.
 
 Brings what the tests need and runs them, from a fresh clone, with nothing but Python 3.11 or
@@ -60,8 +60,8 @@ def main(arguments: list[str]) -> int:
     if lacking and _in_ci():
         return _give_up("In CI nothing may be missing.")
     if "--long" in arguments and not any(word.startswith("tests") for word in arguments):
-        # One at a time to each: they take from seconds to half an hour.
-        arguments = [*arguments, "--numprocesses=2", "--maxschedchunk=1", "tests/faults"]
+        # They wait more than they work, for seconds to half an hour: one at a time to each.
+        arguments = [*arguments, "--numprocesses=3", "--maxschedchunk=1", "tests/faults"]
     command = [str(PYTHON), "-m", "pytest", *(arguments or _all_at_once())]
     return subprocess.call(command, cwd=ROOT)
 

@@ -126,8 +126,12 @@ def files_of(directory: Path) -> set[str]:
 def check_events(
     server: TusServer, receiver: HookReceiver, world: World, unknown: set[str]
 ) -> None:
-    """Each finish was told, under one id however often."""
-    finished = {u.upload_id: u for u in world.known() if u.complete and not u.partial}
+    """Each finish was told, under one id however often.
+
+    One that is joined is no file yet when it is answered: if it is removed then, it is none ever.
+    """
+    known = (u for u in world.known() if u.complete and not u.partial)
+    finished = {u.upload_id: u for u in known if not (u.parts and u.removing)}
 
     def untold() -> set[str]:
         told = {got.upload_id for got in receiver.of("post-finish")}

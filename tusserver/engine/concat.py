@@ -330,8 +330,7 @@ class Concatenation:
             async with self._takeover.hold(Work(final_id, chore=True)) as lease:
                 final = (await self._parts.storage.peek(final_id)).record
                 if lease is not None and final is not None:
-                    # What was refused was never finished.
-                    await self._remover.erase(lease, final.changed(event_id=""))
+                    await self._remover.erase(lease, final)
         except TusError as error:
             logger.warning("final upload %s is not removed yet: %s", final_id, error.message)
 

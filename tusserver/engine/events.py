@@ -86,9 +86,6 @@ class Events:
         is_kept = self._parts.outbox.wants(EventKind.POST_FINISH)
         if upload.event is EventState.PENDING and (is_kept or self._parts.publisher is not None):
             await self._keep(upload, None)
-        elif is_kept and _waits_to_be_joined(upload):
-            # Its client was told that it is complete. There is no file to publish.
-            await self._parts.outbox.put(_finish(upload, None))
 
     def deliver_soon(self, upload: Upload, request: RequestInfo | None = None) -> None:
         """Deliver a pending finish event, trying again until it was taken."""
@@ -108,7 +105,7 @@ class Events:
         if self._parts.publisher is not None:
             data = self._parts.storage.segment(upload.upload_id, upload.offset).path
             published = await self._parts.publisher.publish(upload, data)
-        event = _finish(upload, request, published)
+        event = Event(EventKind.POST_FINISH, upload, upload.event_id, request, published)
         if self._parts.outbox.wants(EventKind.POST_FINISH):
             await self._parts.outbox.put(event)
         return event
@@ -175,15 +172,6 @@ class Events:
     def close(self) -> None:
         """Stop trying; what is pending is told after the next start."""
         self._closing.set()
-
-
-def _waits_to_be_joined(upload: Upload) -> bool:
-    """Tell whether the finish of a final upload is told only once its parts are one file."""
-    return upload.is_complete and not upload.assembled and bool(upload.event_id)
-
-
-def _finish(upload: Upload, request: RequestInfo | None, published: str = "") -> Event:
-    return Event(EventKind.POST_FINISH, upload, upload.event_id, request, published)
 
 
 def _event(kind: EventKind, upload: Upload, request: RequestInfo | None) -> Event:

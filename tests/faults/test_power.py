@@ -25,19 +25,20 @@ FLAGS = [
     "--expire-after", f"{EXPIRE_AFTER:.0f}s", "--sweep-interval", "1s", "--sweep-grace", "0s",
     "--max-open", "none", "--no-page", "--no-access-log", "--webhook-events", "post-finish",
 ]  # fmt: skip
-SIZE = 2048 * MIB
 PIECE = 65_536
 
 pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture
-def start(request):
+def start(request, amount):
     """Start a machine: `start(kind, redis, *flags)`; give it and who is told what it finishes."""
+    # What is complete stays: fifty rounds make gigabytes.
+    size = amount(2048, 16_384) * MIB
     with ExitStack() as stack:
 
         def make(kind: str, redis: str, *flags: str):
-            disk = stack.enter_context(made_disk(kind, size=SIZE))
+            disk = stack.enter_context(made_disk(kind, size=size))
             receiver = stack.enter_context(receiving())
             store = None
             if redis != "local":

@@ -28,7 +28,10 @@ STATUS = re.compile(rb"HTTP/1\.[01] (\d{3}) ")
 OUR_TRACES = re.compile(r'File ".*/tusserver/|^ERROR:tusserver', re.MULTILINE)
 UNDERSTOOD = {501, 505}
 """What is said of a coding or a version of HTTP that nobody here knows."""
-FLAGS = ("--body-timeout", "3s", "--head-timeout", "3s", "--keepalive-timeout", "3s")
+FLAGS = (
+    "--body-timeout", "3s", "--head-timeout", "3s", "--keepalive-timeout", "3s",
+    "--max-open", "none",
+)  # fmt: skip
 
 
 class Client:

@@ -118,7 +118,7 @@ def test_a_proxy_that_is_cut_again_and_again(make_server, dice, amount, figures)
 
 def test_bodies_of_a_few_bytes_a_second_end_by_themselves(make_server, dice, amount, figures):
     """Silence ends a body, slowness does not; and it costs the others nothing."""
-    server = make_server("--body-timeout=5s")
+    server = make_server("--body-timeout=5s", "--max-open=none")
     tus = Tus(server.url)
     count, pause = amount(100, 1000), amount(1, 4) / 4
     size = amount(24, 60)

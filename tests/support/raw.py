@@ -191,7 +191,10 @@ class Wire:
         return not self._buffer and not self._readable(for_)
 
     def _readable(self, seconds: float) -> bool:
-        return bool(select.select([self.socket], [], [], seconds)[0])
+        # Unlike select, it knows descriptors beyond 1024.
+        poll = select.poll()
+        poll.register(self.socket, select.POLLIN)
+        return bool(poll.poll(seconds * 1000))
 
     def _receive(self, deadline: float) -> bool:
         left = deadline - time.monotonic()

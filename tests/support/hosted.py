@@ -13,6 +13,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
+async def _settle() -> None:
+    """Let connections go that were accepted or closed just now: that takes turns of the loop."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
 @contextmanager
 def hosted(make_app: Callable[[], web.Application]) -> Iterator[int]:
     """Serve an application on a default runner; give its port."""
@@ -32,6 +42,7 @@ def hosted(make_app: Callable[[], web.Application]) -> Iterator[int]:
             await stop.wait()
         finally:
             await runner.cleanup()
+            await _settle()
 
     def run() -> None:
         try:

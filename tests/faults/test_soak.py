@@ -19,6 +19,7 @@ import pytest
 from tests.faults.crowd import EXPIRY, Client, Lost
 from tests.process.program import Program
 from tests.support.files import files_under, pins_of
+from tests.support.raw import WireError
 from tests.support.waiting import eventually
 
 CLIENTS = 5
@@ -84,7 +85,7 @@ class Slow(threading.Thread):
 
     def run(self):
         while not self._over.is_set():
-            with suppress(OSError, AssertionError, Lost):
+            with suppress(OSError, WireError, AssertionError, Lost):
                 self._once()
 
     def _once(self):

@@ -106,7 +106,7 @@ def talk_at_once(clients, conversations):
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("mode", [PROGRAM, MOUNTED])
 def test_no_rubbish_fails_hangs_or_stays_in_the_server(mode, seed, amount, figures):
-    rounds = amount(40, 400)
+    rounds = amount(40, 2000)
     is_program = mode == PROGRAM
     with TusServer(*FLAGS, mode=mode) as server:
         tus = Tus(server.url)

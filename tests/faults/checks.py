@@ -76,23 +76,24 @@ def check_all(server: TusServer, world: World, seed: str) -> set[str]:
     assert eventually(lambda: not untidy(), within=SETTLED), [
         f"{name} ({unknown.status(name)}): {ledger(server, name)[:1500]}" for name in untidy()
     ]
-    undone = sum(upload.undone for upload in world.known())
-    assert len(unknown.whole) <= world.counts["creations without an answer"] + undone
+    unknown.check()
     for upload in staying:
         found = server.data_file(upload.target).read_bytes()
         assert found == expected_content(upload), upload.wrong(
             f"on the disk: {first_difference(found, expected_content(upload))}"
         )
     assert not pins_of(server.upload_dir)
-    return unknown.whole
+    return set(unknown.whole)
 
 
 class Unknown:
     """Uploads whose client never had an answer to their creation: none knows of them."""
 
     def __init__(self, world: World) -> None:
+        self._world = world
         self._tus = world.tus
-        self.whole: set[str] = set()
+        self.whole: dict[str, bool] = {}
+        """Those that are complete, and whether they were joined of parts."""
 
     def status(self, name: str) -> int:
         return self._tus.head(f"{self._tus.path}{name.removesuffix('.meta')}").status
@@ -104,9 +105,21 @@ class Unknown:
             answer = self._tus.head(f"{self._tus.path}{upload_id}")
             length = answer.get("Upload-Length")
             is_whole = answer.status == 200 and str(answer.offset) == length
-            if is_whole and answer.get("Upload-Concat") != "partial":
-                self.whole.add(upload_id)
+            kind = answer.get("Upload-Concat") or ""
+            if is_whole and kind != "partial":
+                self.whole[upload_id] = kind.startswith("final")
         return upload_id in self.whole
+
+    def check(self) -> None:
+        """Compare how many there are with how many creations had no answer."""
+        counts, known = self._world.counts, self._world.known()
+        for joined, unanswered in (
+            (False, counts["creations without an answer"]),
+            (True, counts["joinings without an answer"]),
+        ):
+            found = [name for name, was_joined in self.whole.items() if was_joined is joined]
+            undone = sum(upload.undone for upload in known if bool(upload.parts) is joined)
+            assert len(found) <= unanswered + undone, (joined, found, unanswered, undone)
 
 
 def ledger(server: TusServer, name: str) -> str:

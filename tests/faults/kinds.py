@@ -103,6 +103,7 @@ class Joining(Client):
             try:
                 answer = self.ask("POST", "joining", tus.message("POST", None, fields))
             except Lost:
+                self.world.count("joinings without an answer")
                 self._stop_when_over()
                 continue
             if self.again(answer):

@@ -74,7 +74,8 @@ def check_all(server: TusServer, world: World, seed: str) -> set[str]:
         assert server.terminate() == 0
         server.start()
     assert eventually(lambda: not untidy(), within=SETTLED), [
-        f"{name} ({unknown.status(name)}): {ledger(server, name)[:1500]}" for name in untidy()
+        f"{name} ({unknown.status(name)}): {world.ledger(name.removesuffix('.meta'))[:1500]}"
+        for name in untidy()
     ]
     unknown.check()
     for upload in staying:
@@ -122,12 +123,6 @@ class Unknown:
             assert len(found) <= unanswered + undone, (joined, found, unanswered, undone)
 
 
-def ledger(server: TusServer, name: str) -> str:
-    upload_id = name.removesuffix(".meta")
-    path = server.upload_dir / upload_id[:2] / f"{upload_id}.meta"
-    return path.read_text(errors="replace") if path.exists() else f"no ledger of {upload_id}"
-
-
 def names_of(uploads) -> set[str]:
     return {name for one in uploads for name in (one.upload_id, f"{one.upload_id}.meta")}
 
@@ -136,22 +131,20 @@ def files_of(directory: Path) -> set[str]:
     return {path.name for path in directory.glob("[0-9a-f][0-9a-f]/*")}
 
 
-def check_events(
-    server: TusServer, receiver: HookReceiver, world: World, unknown: set[str]
-) -> None:
+def check_events(receiver: HookReceiver, world: World, unknown: set[str]) -> None:
     """Each finish was told, under one id however often.
 
-    One that is joined is no file yet when it is answered: if it is removed then, it is none ever.
+    Joined uploads are finished once they are one file: one removed before that is none ever.
     """
     known = (u for u in world.known() if u.complete and not u.partial)
-    finished = {u.upload_id: u for u in known if not (u.parts and u.removing)}
+    finished = {u.upload_id: u for u in known if u.joined or not (u.parts and u.removing)}
 
     def untold() -> set[str]:
         told = {got.upload_id for got in receiver.of("post-finish")}
         return (set(finished) | unknown) - told
 
     assert eventually(lambda: not untold(), within=SETTLED), [
-        finished[one].wrong("its finish was never told") if one in finished else ledger(server, one)
+        finished[one].wrong("its finish was never told") if one in finished else one
         for one in untold()
     ]
     ids: dict[str, str] = {}

@@ -78,6 +78,8 @@ class Joining(Client):
     """Parts, some of them twice, some not yet whole, and the upload that joins them."""
 
     kind = "concatenation"
+    JOINED = 5.0
+    """Seconds in which parts become one file, mostly."""
 
     def scenario(self) -> None:
         parts = [
@@ -123,6 +125,17 @@ class Joining(Client):
         while not final.complete:
             self._stop_when_over()
             self._head_of(final)
+
+    def remove(self, upload: Upload) -> None:
+        """Remove a joined upload: half of them once it is one file, whose finish is told then."""
+        deadline = time.monotonic() + (self.JOINED if self.dice.random() < 0.5 else 0)
+        while not (upload.joined or upload.removing):
+            upload.joined = "assembled=1" in self.world.ledger(upload.upload_id)
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.01)
+        self.world.count(f"joined uploads removed {'as' if upload.joined else 'before'} one file")
+        super().remove(upload)
 
     def _head_of(self, final: Upload) -> None:
         """Ask for the offset of a final upload: there is none before its parts are whole."""

@@ -56,6 +56,8 @@ class Upload:
     settled: bool = False
     """After a power cut it was still removed: so it is on the disk, and no other brings it back."""
     parts: list[Upload] = field(default_factory=list)
+    joined: bool = False
+    """Its parts had become one file before the first DELETE, and no power cut came since."""
 
     @property
     def upload_id(self) -> str:
@@ -109,6 +111,7 @@ class Upload:
 
     def cut(self) -> None:
         """Note a power cut: what was told of an unfinished upload is certain no more."""
+        self.joined = False
         if not self.complete:
             self.cuts += 1
             if not self.promise.strict:

@@ -34,7 +34,7 @@ def victim(request, upload_dir, state_url):
 @pytest.mark.timeout(300)
 def test_killed_at_any_moment_nothing_acknowledged_is_lost(victim, amount, seed, figures):
     server, receiver = victim
-    world = World(Promise(expire_after=EXPIRE_AFTER))
+    world = World(Promise(expire_after=EXPIRE_AFTER), server.upload_dir)
     world.begin(server.url)
     clients = run_clients(world, seed)
     killing = Killing(server, world, random.Random(seed))
@@ -44,7 +44,7 @@ def test_killed_at_any_moment_nothing_acknowledged_is_lost(victim, amount, seed,
         world.ending.set()
     settle(world, clients)
     unknown = check_all(server, world, seed)
-    check_events(server, receiver, world, unknown)
+    check_events(receiver, world, unknown)
     assert server.terminate() == 0
     server.check_log()
     figures.update({f"killed {how}": count for how, count in sorted(killing.deaths.items())})

@@ -57,7 +57,8 @@ def start(request, amount):
 
 def run(machine, receiver, *, rounds, seed, figures, strict=False):
     """Cut the power again and again, then check all that must hold."""
-    world = World(Promise(expire_after=EXPIRE_AFTER, strict=strict))
+    promise = Promise(expire_after=EXPIRE_AFTER, strict=strict)
+    world = World(promise, machine.server.upload_dir)
     world.begin(machine.server.url)
     clients = run_clients(world, seed)
     try:
@@ -68,7 +69,7 @@ def run(machine, receiver, *, rounds, seed, figures, strict=False):
         world.open_gate()
         figures.update(world.figures())
     unknown = check_all(machine.server, world, seed)
-    check_events(machine.server, receiver, world, unknown)
+    check_events(receiver, world, unknown)
     assert machine.server.terminate() == 0
     machine.server.check_log()
     figures.update(world.figures())

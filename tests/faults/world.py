@@ -12,6 +12,7 @@ from tests.support.raw import Tus
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from tests.faults.client import Client
     from tests.faults.model import Promise, Upload
@@ -27,8 +28,9 @@ class Over(Exception):
 class World:
     """Shared by the threads of the clients and the one that breaks the server."""
 
-    def __init__(self, promise: Promise) -> None:
+    def __init__(self, promise: Promise, upload_dir: Path) -> None:
         self.promise = promise
+        self.upload_dir = upload_dir
         self.tus: Tus | None = None
         self.ending = threading.Event()
         """Nothing new is to be begun."""
@@ -86,6 +88,16 @@ class World:
     def open_gate(self) -> None:
         """Let clients go on."""
         self._open.set()
+
+    # --- what only the disk tells
+
+    def ledger(self, upload_id: str) -> str:
+        """Give the record of an upload beside its data, as text; empty if there is none."""
+        path = self.upload_dir / upload_id[:2] / f"{upload_id}.meta"
+        try:
+            return path.read_text(errors="replace")
+        except OSError:  # Removed, or on a disk that has just lost its power.
+            return ""
 
     # --- counting
 

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from tests.engine.conftest import FedBody, eventually
-from tests.support.files import pins_of
+from tests.engine.joining import finals, part, settled
 from tusserver.errors import (
     PartNotFound,
     PartPinned,
@@ -62,27 +62,6 @@ class Stepwise(LocalStorage):
         whole = await super().concat(lease, parts, stop=stop)
         self.joined.append(whole)
         return whole
-
-
-async def part(house, data):
-    upload = await house.create(len(data), partial=True)
-    return await house.append(upload, 0, FedBody(data))
-
-
-async def finals(house):
-    return [upload for upload in await house.parts.storage.scan(None, 100) if upload.parts]
-
-
-async def settled(house):
-    """Sweep until all finals are assembled and no part is pinned; give the finals."""
-
-    async def done():
-        await house.engine.sweeper.sweep()
-        found = await finals(house)
-        return all(final.assembled for final in found) and not pins_of(house.directory)
-
-    assert await eventually(done)
-    return await finals(house)
 
 
 @pytest.mark.parametrize("step", ["pin", "complete", "concat", "assembled", "unpin"])

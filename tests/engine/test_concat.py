@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from tests.engine.conftest import FedBody, eventually
+from tests.engine.joining import part
 from tusserver.errors import PartInvalid, PartNotFound, PartPinned, UploadNotFound
 from tusserver.hooks.callables import CallableHooks
 from tusserver.storage.local import LocalStorage
@@ -21,11 +22,6 @@ class HeldConcat(LocalStorage):
     async def concat(self, lease, parts, *, stop):
         await self.gate.wait()
         return await super().concat(lease, parts, stop=stop)
-
-
-async def part(house, data):
-    upload = await house.create(len(data), partial=True)
-    return await house.append(upload, 0, FedBody(data))
 
 
 async def assembled(house, final):

@@ -103,7 +103,13 @@ class Concatenation:
             await lease.release()
         try:
             await self._pin_all(final)
-            final, decision = await self._complete(final.upload_id, request)
+            final, decision = await self._complete_new(final, request)
+        except UploadLocked:
+            # Who finished a part meanwhile may have completed it, and it may have been told.
+            done = await self._discard(final.upload_id, unless_complete=True)
+            if done is None:
+                raise
+            return Created(upload=done)
         except TusError:
             await self._discard(final.upload_id)
             raise
@@ -190,6 +196,18 @@ class Concatenation:
             await parts.storage.pin(part_id, final_id, sync=parts.syncs)
             if part.expires_at is not None:
                 await parts.records.commit(lease, part.next(expires_at=None), sync=parts.syncs)
+
+    async def _complete_new(
+        self, final: Upload, request: RequestInfo | None
+    ) -> tuple[Upload, Decision | None]:
+        """Complete a final upload for its creation, or leave it to who is at it.
+
+        All its parts are pinned: whoever finishes the last of them completes it.
+        """
+        try:
+            return await self._complete(final.upload_id, request)
+        except UploadLocked:
+            return final, None
 
     async def _complete_or_discard(self, final_id: UploadId) -> None:
         """Complete a final upload that waited for its parts, unless it turns out refused."""
@@ -320,19 +338,22 @@ class Concatenation:
             if expiry is not None:
                 await parts.records.commit(lease, part.next(expires_at=expiry))
 
-    async def _discard(self, final_id: UploadId) -> None:
+    async def _discard(self, final_id: UploadId, *, unless_complete: bool = False) -> Upload | None:
         """Undo a final upload that could not be made, as far as that can be done now.
 
         By the ledger alone: the state store may be why it could not be made. Once the ledger has
-        the removal mark, the sweeper does the rest.
+        the removal mark, the sweeper does the rest. Gives what was left as it is complete.
         """
         try:
             async with self._takeover.hold(Work(final_id, chore=True)) as lease:
                 final = (await self._parts.storage.peek(final_id)).record
+                if final is not None and final.is_complete and unless_complete:
+                    return final
                 if lease is not None and final is not None:
                     await self._remover.erase(lease, final)
         except TusError as error:
             logger.warning("final upload %s is not removed yet: %s", final_id, error.message)
+        return None
 
 
 def _are_whole(found: Sequence[Upload | None]) -> bool:

@@ -6,7 +6,7 @@ SMALL = 65_536
 """Bytes of a body that are not worth taking the socket for."""
 TURN = 1_048_576
 """Bytes that one turn of the loop moves from sockets to files, about, when others wait for it."""
-QUIET_TURN = 4_194_304
+QUIET_TURN = 16_777_216
 """The same while there are large bodies only."""
 SHARE = 131_072
 """The least that one body is given of a turn: less costs more than it helps others."""

@@ -61,12 +61,37 @@ async def test_calls_that_take_long_go_anywhere(pool):
         assert await pool.run(places) == ALL
 
 
-async def test_the_loop_is_left_free_again_and_again(pool):
-    free, deadline = 0, time.monotonic() + 3 * HOLD_SECONDS + 1
-    while time.monotonic() < deadline and free < 3:
+async def stays(pool, *, seconds):
+    """Make quick calls; tell after how long the loop was free, having been held."""
+    begun, held_at = time.monotonic(), None
+    while (now := time.monotonic()) < begun + seconds:
         await pool.run(int, quick=True)
-        free += places() == ALL
-    assert free >= 3
+        if len(places()) == 1:
+            held_at = held_at or now
+        elif held_at is not None:
+            return now - held_at
+        await asyncio.sleep(0.005)
+    return None
+
+
+async def test_the_loop_stays_while_calls_go_on_and_nobody_else_wants_the_processor():
+    made = Placing(lambda: min(ALL), spent=iter((n, 0) for n in range(10**6)).__next__)
+    pool = FilePool(2, "test", placing=made)
+    assert await stays(pool, seconds=4 * HOLD_SECONDS) is None
+    made.release()
+    await pool.close()
+
+
+async def test_the_loop_is_left_free_again_and_again(monkeypatch):
+    monkeypatch.setattr("tusserver.storage.placing.MOST_SECONDS", 2 * HOLD_SECONDS)
+    made = Placing(lambda: min(ALL), spent=iter((n, 0) for n in range(10**6)).__next__)
+    pool = FilePool(2, "test", placing=made)
+    for _ in range(2):
+        held = await stays(pool, seconds=10)
+        assert held is not None
+        assert held > HOLD_SECONDS
+    made.release()
+    await pool.close()
 
 
 async def test_it_is_free_soon_after_the_last_call_and_so_are_its_threads(pool, placing):
@@ -134,6 +159,20 @@ async def test_what_the_operator_sets_while_it_is_held_is_kept(placing):
         placing.release()
         assert places() == {other}
     finally:
+        os.sched_setaffinity(0, ALL)
+
+
+async def test_what_the_operator_sets_while_calls_go_on_is_kept():
+    made = Placing(lambda: min(ALL), spent=iter((n, 0) for n in range(10**6)).__next__)
+    loop, other = asyncio.get_running_loop(), max(ALL)
+    try:
+        made.hold(loop)
+        os.sched_setaffinity(0, {other})
+        made.hold(loop)
+        await asyncio.sleep(HOLD_SECONDS + 0.05)
+        assert places() == {other}
+    finally:
+        made.release()
         os.sched_setaffinity(0, ALL)
 
 

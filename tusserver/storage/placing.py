@@ -4,8 +4,9 @@ Each of them lets the interpreter go for every file or socket call and wants it 
 microseconds later. On two processors each such turn wakes the other one up, which takes longer
 than the call; on one, who let go has it back before anybody else runs. So, while quick calls are
 made, the loop stays on the processor it is on and those threads come to it: many small uploads
-then take half the time. It is left free again and again, for the kernel to find it a better place,
-and for long where it had to wait for others. Processes that share the work begin at one each.
+then take half the time. It is left free when no more are made, now and then for the kernel to find
+it a better place, and for long where it had to wait for others. Processes that share the work
+begin at one each.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 HOLD_SECONDS = 0.25
-"""How long the loop stays on one processor."""
+"""How long the loop stays on one processor before it is seen whether it should."""
+MOST_SECONDS = 4.0
+"""How long it stays there at most while quick calls go on and nobody else wants it."""
 FREE_SECONDS = 0.01
 """How long it is free then at least; the kernel spreads what is runnable within milliseconds."""
 PAUSE_SECONDS = 2.0
@@ -68,7 +71,11 @@ class Placing:
         self._all: Collection[int] = ()
         """The processors that are given back at the end."""
         self._free_until = float("-inf")
-        self._end_of_period: asyncio.TimerHandle | None = None
+        self._most = 0.0
+        """Until when it may be held."""
+        self._goes_on = False
+        """Whether quick calls came since it was last seen to."""
+        self._timer: asyncio.TimerHandle | None = None
 
     @classmethod
     def here(cls) -> Placing | None:
@@ -89,7 +96,10 @@ class Placing:
 
     def hold(self, loop: asyncio.AbstractEventLoop) -> None:
         """Stay where we are for a while: calls are about to go to threads. Never raises."""
-        if self._processor >= 0 or self._clock() < self._free_until:
+        if self._processor >= 0:
+            self._goes_on = True
+            return
+        if self._clock() < self._free_until:
             return
         try:
             processor = self._take()
@@ -102,7 +112,8 @@ class Placing:
             return
         self._period += 1
         self._processor = processor
-        self._end_of_period = loop.call_later(HOLD_SECONDS, self._look)
+        self._most = self._clock() + MOST_SECONDS
+        self._timer = loop.call_later(HOLD_SECONDS, self._look, loop)
 
     def _take(self) -> int:
         """Hold this thread; give its processor, or -1 if there is no other. Raises: OSError, …."""
@@ -119,18 +130,29 @@ class Placing:
     def _choose(self, allowed: list[int]) -> int:
         return self._locate() if self._seat < 0 else allowed[self._seat % len(allowed)]
 
-    def _look(self) -> None:
-        """End a period, and see whether the place was a good one."""
-        self.release()
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        """See whether the place is a good one; stay, or end the period."""
+        is_crowded = False
         with suppress(OSError, ValueError, IndexError):
-            (ran, waited), (ran_before, waited_before) = self._spent(), self._began
+            (ran, waited), (ran_before, waited_before) = now, _ = self._spent(), self._began
+            self._began = now
             ran, waited = ran - ran_before, waited - waited_before
-            if not ran or waited > CROWDED * (ran + waited):
-                self._free_until = self._clock() + PAUSE_SECONDS
+            is_crowded = not ran or waited > CROWDED * (ran + waited)
+            goes_on, self._goes_on = self._goes_on, False
+            if goes_on and not is_crowded and self._clock() < self._most and self._is_held():
+                self._timer = loop.call_later(HOLD_SECONDS, self._look, loop)
+                return
+        self.release()
+        if is_crowded:
+            self._free_until = self._clock() + PAUSE_SECONDS
+
+    def _is_held(self) -> bool:
+        """Tell whether nobody else has placed this thread meanwhile. Raises: OSError."""
+        return os.sched_getaffinity(0) == {self._processor}
 
     def release(self) -> None:
         """Let the threads that are held go where they want. On the loop, or when that is over."""
-        timer, self._end_of_period = self._end_of_period, None
+        timer, self._timer = self._timer, None
         if timer is not None:
             timer.cancel()
         processor, self._processor = self._processor, -1

@@ -138,6 +138,30 @@ async def test_where_others_are_as_busy_it_is_left_alone_for_a_while():
         now[0] += pause * 0.2
 
 
+async def test_waiting_for_its_own_threads_is_not_waiting_for_others():
+    spent = [0, 0]
+    made = Placing(lambda: min(ALL), spent=lambda: tuple(spent))
+    loop = asyncio.get_running_loop()
+    made.hold(loop)
+    made.hold(loop)
+
+    def work():
+        made.join()
+        until = time.thread_time_ns() + 50_000_000
+        while time.thread_time_ns() < until:
+            pass
+        made.note()
+
+    await asyncio.to_thread(work)
+    spent[:] = 50_000_000, 50_000_000
+    await asyncio.sleep(HOLD_SECONDS)
+    assert places() == {min(ALL)}
+    made.hold(loop)
+    spent[:] = 100_000_000, 100_000_000  # nobody has worked for it since
+    await asyncio.sleep(HOLD_SECONDS)
+    assert places() == ALL
+
+
 async def test_processes_that_share_the_work_have_one_each():
     loop, seen = asyncio.get_running_loop(), set()
     for number in range(1, 1 + len(ALL)):

@@ -35,8 +35,10 @@ FREE_SECONDS = 0.01
 """How long it is free then at least; the kernel spreads what is runnable within milliseconds."""
 PAUSE_SECONDS = 2.0
 """How long it is left alone when its processor had too much to do."""
-CROWDED = 0.42
+CROWDED = 0.3
 """The part of its time that it may wait for others: one other that is as busy takes half."""
+ALONE = 0.05
+"""The part of its time that it may wait for others where it stays on."""
 _THREADS = Path("/proc/self/task")
 
 
@@ -73,6 +75,8 @@ class Placing:
         self._free_until = float("-inf")
         self._most = 0.0
         """Until when it may be held."""
+        self._worked = 0
+        """Nanoseconds that threads have run for it since it was last seen to, about."""
         self._goes_on = False
         """Whether quick calls came since it was last seen to."""
         self._timer: asyncio.TimerHandle | None = None
@@ -112,6 +116,7 @@ class Placing:
             return
         self._period += 1
         self._processor = processor
+        self._worked = 0
         self._most = self._clock() + MOST_SECONDS
         self._timer = loop.call_later(HOLD_SECONDS, self._look, loop)
 
@@ -137,9 +142,11 @@ class Placing:
             (ran, waited), (ran_before, waited_before) = now, _ = self._spent(), self._began
             self._began = now
             ran, waited = ran - ran_before, waited - waited_before
-            is_crowded = not ran or waited > CROWDED * (ran + waited)
-            goes_on, self._goes_on = self._goes_on, False
-            if goes_on and not is_crowded and self._clock() < self._most and self._is_held():
+            others = (waited - self._worked) / max(1, ran + waited)
+            is_crowded = not ran or others > CROWDED
+            stays = self._goes_on and others <= ALONE and self._clock() < self._most
+            self._worked, self._goes_on = 0, False
+            if stays and not is_crowded and self._is_held():
                 self._timer = loop.call_later(HOLD_SECONDS, self._look, loop)
                 return
         self.release()
@@ -166,11 +173,18 @@ class Placing:
     def join(self) -> None:
         """Come to the loop, before quick calls."""
         processor, own = self._processor, self._own
+        own.noted = time.thread_time_ns()
         if processor >= 0 and getattr(own, "joined", 0) != self._period:
             own.joined, own.left = self._period, 0
             _place(0, (processor,))
             if self._processor != processor:  # it was left meanwhile
                 _place(0, self._all)
+
+    def note(self) -> None:
+        """Say that this thread, which has come, made calls: while it runs the loop has to wait."""
+        own, now = self._own, time.thread_time_ns()
+        self._worked += now - own.noted  # two at once lose little
+        own.noted = now
 
     def leave(self) -> None:
         """Go anywhere, before calls that take long; who was made just now is where the loop is."""

@@ -177,10 +177,15 @@ class FilePool:
             done.append(call)
             self._returned_at = now = time.monotonic()
             if len(done) == TOGETHER or now - since > TELL_SECONDS:
-                _tell(done, loop)
+                self._tell(done, loop)
                 done, since = [], now
         if done:
-            _tell(done, loop)
+            self._tell(done, loop)
+
+    def _tell(self, done: Sequence[_Call], loop: asyncio.AbstractEventLoop) -> None:
+        if self._placing is not None:
+            self._placing.note()
+        _tell(done, loop)
 
     def start(self, function: Callable[[], None]) -> None:
         """Have a call made that raises nothing, and whose end nobody waits for but `close`."""

@@ -114,9 +114,10 @@ class Unknown:
     def check(self) -> None:
         """Compare how many there are with how many creations had no answer."""
         counts, known = self._world.counts, self._world.known()
+        refused = counts["joinings told to wait"] if counts["power cuts"] else 0
         for joined, unanswered in (
             (False, counts["creations without an answer"]),
-            (True, counts["joinings without an answer"]),
+            (True, counts["joinings without an answer"] + refused),
         ):
             found = [name for name, was_joined in self.whole.items() if was_joined is joined]
             undone = sum(upload.undone for upload in known if bool(upload.parts) is joined)

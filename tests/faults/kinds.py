@@ -109,6 +109,8 @@ class Joining(Client):
                 self._stop_when_over()
                 continue
             if self.again(answer):
+                # What was made and removed again may come back after a power cut.
+                self.world.count("joinings told to wait")
                 continue
             if answer.status == 404:
                 if any(part.may_be_gone() for part in parts):

@@ -77,28 +77,30 @@ async def stays(pool, *, seconds):
 async def test_the_loop_stays_while_calls_go_on_and_nobody_else_wants_the_processor():
     made = Placing(lambda: min(ALL), spent=iter((n, 0) for n in range(10**6)).__next__)
     pool = FilePool(2, "test", placing=made)
-    assert await stays(pool, seconds=4 * HOLD_SECONDS) is None
-    made.release()
-    await pool.close()
+    try:
+        assert await stays(pool, seconds=4 * HOLD_SECONDS) is None
+    finally:
+        made.release()
+        await pool.close()
 
 
 async def test_the_loop_is_left_free_again_and_again(monkeypatch):
     monkeypatch.setattr("tusserver.storage.placing.MOST_SECONDS", 2 * HOLD_SECONDS)
     made = Placing(lambda: min(ALL), spent=iter((n, 0) for n in range(10**6)).__next__)
     pool = FilePool(2, "test", placing=made)
-    for _ in range(2):
-        held = await stays(pool, seconds=10)
-        assert held is not None
-        assert held > HOLD_SECONDS
-    made.release()
-    await pool.close()
+    try:
+        for _ in range(2):
+            assert await stays(pool, seconds=10) is not None
+    finally:
+        made.release()
+        await pool.close()
 
 
 async def test_it_is_free_soon_after_the_last_call_and_so_are_its_threads(pool, placing):
     await pool.run(int, quick=True)
-    thread = threading.Thread(target=time.sleep, args=[1.5])
+    thread = threading.Thread(target=time.sleep, args=[2.5])
     thread.start()  # born where the one is that makes it
-    await asyncio.sleep(HOLD_SECONDS + 0.2)
+    await asyncio.sleep(2 * HOLD_SECONDS + 0.2)
     assert os.sched_getaffinity(thread.native_id) == ALL
     assert places() == ALL
     for other in threading.enumerate():
@@ -108,7 +110,7 @@ async def test_it_is_free_soon_after_the_last_call_and_so_are_its_threads(pool, 
 
 async def test_what_the_operator_sets_meanwhile_is_kept(pool):
     await pool.run(int, quick=True)
-    await asyncio.sleep(HOLD_SECONDS + FREE_SECONDS + 0.1)
+    await asyncio.sleep(2 * HOLD_SECONDS + FREE_SECONDS + 0.1)
     try:
         os.sched_setaffinity(0, {min(ALL)})
         await pool.run(int, quick=True)
@@ -138,28 +140,37 @@ async def test_where_others_are_as_busy_it_is_left_alone_for_a_while():
         now[0] += pause * 0.2
 
 
-async def test_waiting_for_its_own_threads_is_not_waiting_for_others():
-    spent = [0, 0]
-    made = Placing(lambda: min(ALL), spent=lambda: tuple(spent))
+MS = 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("ran", "waited", "asleep", "stays"),
+    [(10, 10, 0, True), (10, 10, 10, False), (10, 30, 0, False)],
+    ids=["for its own threads", "they worked while it slept", "for others too"],
+)
+async def test_only_waiting_for_others_counts(pool, ran, waited, asleep, stays):
+    spent, now = [0, 0], [100.0]
+    made = Placing(lambda: min(ALL), clock=lambda: now[0], spent=lambda: tuple(spent))
     loop = asyncio.get_running_loop()
-    made.hold(loop)
-    made.hold(loop)
 
     def work():
         made.join()
-        until = time.thread_time_ns() + 50_000_000
+        until = time.thread_time_ns() + 10 * MS
         while time.thread_time_ns() < until:
             pass
         made.note()
 
-    await asyncio.to_thread(work)
-    spent[:] = 50_000_000, 50_000_000
-    await asyncio.sleep(HOLD_SECONDS)
-    assert places() == {min(ALL)}
-    made.hold(loop)
-    spent[:] = 100_000_000, 100_000_000  # nobody has worked for it since
-    await asyncio.sleep(HOLD_SECONDS)
-    assert places() == ALL
+    try:
+        made.hold(loop)
+        made.hold(loop)
+        await pool.run(work)
+        spent[:] = ran * MS, waited * MS
+        now[0] += (ran + waited + asleep) / 1000
+        made._timer.cancel()
+        made._look(loop)
+        assert (places() == {min(ALL)}) == stays
+    finally:
+        made.release()
 
 
 async def test_processes_that_share_the_work_have_one_each():
@@ -195,6 +206,7 @@ async def test_what_the_operator_sets_while_calls_go_on_is_kept():
         made.hold(loop)
         await asyncio.sleep(HOLD_SECONDS + 0.05)
         assert places() == {other}
+        assert made._processor < 0
     finally:
         made.release()
         os.sched_setaffinity(0, ALL)

@@ -15,13 +15,20 @@ def test_one_fast_body_gets_a_whole_turn():
 
 def test_several_share_a_turn_while_small_requests_come():
     turns = Turns()
-    for body in [object() for _ in range(4)]:
-        turns.room(2**30, 0.0)
+    bodies = [object() for _ in range(32)]
+    for count, body in enumerate(bodies, 1):
+        assert (
+            len(turns.room(2**30, 0.0))
+            == min(QUIET_TURN // max(count - 1, 1), TURN) // GRAIN * GRAIN
+        )
         turns.note(body, TURN)
-    assert len(turns.room(2**30, 0.0)) == min(QUIET_TURN // 4, TURN)
+    for body in bodies[4:]:
+        turns.leave(body)
+    assert len(turns.room(2**30, 0.0)) == TURN
     turns.note_small(5.0)
     assert len(turns.room(2**30, 5.0)) == TURN // 4
-    assert len(turns.room(2**30, 5.0 + 2 * QUIET_AFTER)) == min(QUIET_TURN // 4, TURN)
+    assert len(turns.room(2**30, 5.0 + 2 * QUIET_AFTER)) == TURN
+    assert QUIET_TURN // 32 < TURN
 
 
 def test_nobody_gets_less_than_is_worth_a_turn():

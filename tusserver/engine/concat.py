@@ -104,15 +104,13 @@ class Concatenation:
         try:
             await self._pin_all(final)
             final, decision = await self._complete_new(final, request)
-        except UploadLocked:
+        except TusError as error:
             # Who finished a part meanwhile may have completed it, and it may have been told.
-            done = await self._discard(final.upload_id, unless_complete=True)
-            if done is None:
+            is_kept = not isinstance(error, StorageFault)
+            left = await self._discard(final.upload_id, unless_complete=is_kept)
+            if left is None:
                 raise
-            return Created(upload=done)
-        except TusError:
-            await self._discard(final.upload_id)
-            raise
+            return Created(upload=left)
         extras = Extras(headers=decision.headers) if decision is not None else Extras()
         return Created(upload=final, extras=extras)
 
@@ -202,7 +200,7 @@ class Concatenation:
     ) -> tuple[Upload, Decision | None]:
         """Complete a final upload for its creation, or leave it to who is at it.
 
-        All its parts are pinned: whoever finishes the last of them completes it.
+        All its parts are pinned: whoever finishes the last of them completes it, or the sweeper.
         """
         try:
             return await self._complete(final.upload_id, request)
@@ -342,7 +340,8 @@ class Concatenation:
         """Undo a final upload that could not be made, as far as that can be done now.
 
         By the ledger alone: the state store may be why it could not be made. Once the ledger has
-        the removal mark, the sweeper does the rest. Gives what was left as it is complete.
+        the removal mark, the sweeper does the rest. Gives what was left because it is complete, or
+        because whoever has it is about to complete it.
         """
         try:
             async with self._takeover.hold(Work(final_id, chore=True)) as lease:
@@ -352,6 +351,10 @@ class Concatenation:
                 if lease is not None and final is not None:
                     await self._remover.erase(lease, final)
         except TusError as error:
+            if unless_complete and isinstance(error, UploadLocked):
+                final = (await self._parts.storage.peek(final_id)).record
+                if final is not None and final.status.rank <= Status.COMPLETE.rank:
+                    return final
             logger.warning("final upload %s is not removed yet: %s", final_id, error.message)
         return None
 

@@ -66,6 +66,7 @@ class Placing:
         self._seat = -1
         self._began = 0, 0
         """What had been spent when the loop was held."""
+        self._began_at = 0.0
         self._own = threading.local()
         self._processor = -1
         """Where all are held; none if negative."""
@@ -116,8 +117,8 @@ class Placing:
             return
         self._period += 1
         self._processor = processor
-        self._worked = 0
-        self._most = self._clock() + MOST_SECONDS
+        self._worked, self._began_at = 0, self._clock()
+        self._most = self._began_at + MOST_SECONDS
         self._timer = loop.call_later(HOLD_SECONDS, self._look, loop)
 
     def _take(self) -> int:
@@ -142,10 +143,13 @@ class Placing:
             (ran, waited), (ran_before, waited_before) = now, _ = self._spent(), self._began
             self._began = now
             ran, waited = ran - ran_before, waited - waited_before
-            others = (waited - self._worked) / max(1, ran + waited)
+            at, began_at = self._clock(), self._began_at
+            # What threads did while the loop slept anyway made it wait for nothing.
+            slept = (at - began_at) * 1e9 - ran - waited
+            others = (waited - max(0, self._worked - max(0, slept))) / max(1, ran + waited)
             is_crowded = not ran or others > CROWDED
-            stays = self._goes_on and others <= ALONE and self._clock() < self._most
-            self._worked, self._goes_on = 0, False
+            stays = self._goes_on and others <= ALONE and at < self._most
+            self._worked, self._goes_on, self._began_at = 0, False, at
             if stays and not is_crowded and self._is_held():
                 self._timer = loop.call_later(HOLD_SECONDS, self._look, loop)
                 return

@@ -37,7 +37,7 @@ PAUSE_SECONDS = 2.0
 """How long it is left alone when its processor had too much to do."""
 CROWDED = 0.3
 """The part of its time that it may wait for others: one other that is as busy takes half."""
-ALONE = 0.05
+ALONE = 0.15
 """The part of its time that it may wait for others where it stays on."""
 _THREADS = Path("/proc/self/task")
 

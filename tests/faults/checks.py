@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
 from tests.faults.client import Client, Gone, expected_content
@@ -42,9 +42,8 @@ def settle(world: World, clients: list[Client]) -> None:
     assert not [client.thread.name for client in clients if client.thread.is_alive()]
 
 
-def check_all(server: TusServer, world: World, seed: str) -> set[str]:
-    """Check what must hold of every upload when nothing goes on; name those nobody knows."""
-    looker = Client(world, f"{seed}/at the end")
+def look_at_all(looker: Client, world: World) -> None:
+    """Ask for every upload: what was removed is gone, what was complete is whole."""
     for upload in world.known():
         if upload.removed:
             looker.is_gone(upload)
@@ -56,7 +55,12 @@ def check_all(server: TusServer, world: World, seed: str) -> set[str]:
                 looker.head(upload)
             except Gone:
                 world.count("uploads expired")
-    looker.drop()
+
+
+def check_all(server: TusServer, world: World, seed: str) -> set[str]:
+    """Check what must hold of every upload when nothing goes on; name those nobody knows."""
+    with closing(Client(world, f"{seed}/at the end")) as looker:
+        look_at_all(looker, world)
     staying = {u for u in world.known() if u.complete and not u.partial and not u.removing}
     unknown = Unknown(world)
 

@@ -113,6 +113,8 @@ class Client:
             self._wire.close()
         self._wire = None
 
+    close = drop
+
     def _connect(self) -> Wire:
         deadline = time.monotonic() + PATIENCE
         while True:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from tests.faults.client import Client
@@ -76,22 +77,26 @@ def cut_again_and_again(
     machine: Machine, world: World, clients: list[Client], *, rounds: int, dice: random.Random
 ) -> None:
     """Cut the power in the middle of everything; let clients know what is certain no more."""
-    tidy = Client(world, "who removes again what came back")
-    for _ in range(rounds):
-        # Mostly before the first background sync, sometimes after several.
-        time.sleep(dice.choice([0.3, 1.5, 1.5, 8.0]) * (0.2 + dice.random()))
-        world.check()
-        world.close_gate()
-        machine.lose_power()
-        assert eventually(lambda: world.all_parked(clients), within=PARKING), "a client hangs"
-        for upload in world.known():
-            upload.cut()
-        world.count("power cuts")
-        machine.restart()
-        world.open_gate()
-        for upload in world.known():
-            if upload.undone and upload.removed:
-                tidy.remove(upload)
-                world.count("removals done again")
-    tidy.drop()
+    with closing(Client(world, "who removes again what came back")) as tidy:
+        for _ in range(rounds):
+            # Mostly before the first background sync, sometimes after several.
+            time.sleep(dice.choice([0.3, 1.5, 1.5, 8.0]) * (0.2 + dice.random()))
+            _cut(machine, world, clients)
+            for upload in world.known():
+                if upload.undone and upload.removed:
+                    tidy.remove(upload)
+                    world.count("removals done again")
     world.check()
+
+
+def _cut(machine: Machine, world: World, clients: list[Client]) -> None:
+    """Cut the power once, and bring it back."""
+    world.check()
+    world.close_gate()
+    machine.lose_power()
+    assert eventually(lambda: world.all_parked(clients), within=PARKING), "a client hangs"
+    for upload in world.known():
+        upload.cut()
+    world.count("power cuts")
+    machine.restart()
+    world.open_gate()

@@ -35,7 +35,7 @@ FREE_SECONDS = 0.01
 """How long it is free then at least; the kernel spreads what is runnable within milliseconds."""
 PAUSE_SECONDS = 2.0
 """How long it is left alone when its processor had too much to do."""
-CROWDED = 0.3
+CROWDED = 0.4
 """The part of its time that it may wait for others: one other that is as busy takes half."""
 ALONE = 0.15
 """The part of its time that it may wait for others where it stays on."""

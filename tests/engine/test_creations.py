@@ -9,7 +9,9 @@ import pytest
 from tests.engine.conftest import FedBody, eventually
 from tests.engine.joining import finals, part, settled
 from tusserver.engine.concat import Concatenation
-from tusserver.errors import UploadLocked
+from tusserver.engine.records import Records
+from tusserver.engine.work import Work
+from tusserver.errors import PartNotFound, StateUnavailable, StorageFault, UploadLocked
 from tusserver.hooks.callables import CallableHooks
 from tusserver.ports import Decision
 
@@ -54,7 +56,10 @@ async def test_a_final_upload_that_another_request_completes_is_created(build, m
     assert await house.content(final) == b"hello world"
 
 
-async def test_a_final_upload_that_is_complete_stays_though_a_part_is_locked(build, monkeypatch):
+@pytest.mark.parametrize("error", [UploadLocked, StateUnavailable, PartNotFound])
+async def test_a_final_upload_that_is_complete_stays_whatever_its_creation_met(
+    build, monkeypatch, error
+):
     house = await build()
     a, b = await house.create(5, partial=True), await part(house, b" world")
 
@@ -62,12 +67,50 @@ async def test_a_final_upload_that_is_complete_stays_though_a_part_is_locked(bui
         await pin_all()
         await house.append(a, 0, FedBody(b"hello"))
         assert await eventually(lambda: is_complete(house))
-        raise UploadLocked
+        raise error
 
     meddle(monkeypatch, "_pin_all", finish_and_fail)
     final = await house.join(a, b)
     assert final.is_complete
     assert [one.upload_id for one in await settled(house)] == [final.upload_id]
+    assert await house.content(final) == b"hello world"
+
+
+async def test_what_the_disk_refused_is_not_taken_for_complete(build, monkeypatch):
+    house = await build()
+    a, b = await part(house, b"hello"), await part(house, b" world")
+    commit = Records.commit
+
+    async def commit_and_fail(self, lease, upload, **more):
+        await commit(self, lease, upload, **more)
+        if upload.parts and upload.is_complete:
+            raise StorageFault
+
+    monkeypatch.setattr(Records, "commit", commit_and_fail)
+    with pytest.raises(StorageFault):
+        await house.join(a, b)
+    monkeypatch.undo()
+    assert not await finals(house)
+
+
+async def test_a_final_upload_that_somebody_holds_is_there(build, monkeypatch):
+    monkeypatch.setattr("tusserver.engine.work.LET_GO", 0.05)
+    house = await build()
+    a, b = await part(house, b"hello"), await part(house, b" world")
+    work = None
+
+    async def hold_and_fail(_pin_all):
+        nonlocal work
+        (final,) = await finals(house)
+        work = Work(final.upload_id, chore=True)
+        await house.parts.slots.take(work)
+        raise UploadLocked
+
+    meddle(monkeypatch, "_pin_all", hold_and_fail)
+    final = await house.join(a, b)
+    house.parts.slots.give(work)
+    (left,) = await settled(house)
+    assert left.upload_id == final.upload_id
     assert await house.content(final) == b"hello world"
 
 

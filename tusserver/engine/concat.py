@@ -103,9 +103,9 @@ class Concatenation:
             await lease.release()
         try:
             await self._pin_all(final)
-            final, decision = await self._complete_new(final, request)
+            final, decision = await self._complete(final.upload_id, request)
         except TusError as error:
-            # Who finished a part meanwhile may have completed it, and it may have been told.
+            # Who finished a part meanwhile may be at it, or have completed and told it.
             is_kept = not isinstance(error, StorageFault)
             left = await self._discard(final.upload_id, unless_complete=is_kept)
             if left is None:
@@ -194,18 +194,6 @@ class Concatenation:
             await parts.storage.pin(part_id, final_id, sync=parts.syncs)
             if part.expires_at is not None:
                 await parts.records.commit(lease, part.next(expires_at=None), sync=parts.syncs)
-
-    async def _complete_new(
-        self, final: Upload, request: RequestInfo | None
-    ) -> tuple[Upload, Decision | None]:
-        """Complete a final upload for its creation, or leave it to who is at it.
-
-        All its parts are pinned: whoever finishes the last of them completes it, or the sweeper.
-        """
-        try:
-            return await self._complete(final.upload_id, request)
-        except UploadLocked:
-            return final, None
 
     async def _complete_or_discard(self, final_id: UploadId) -> None:
         """Complete a final upload that waited for its parts, unless it turns out refused."""

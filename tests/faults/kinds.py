@@ -6,7 +6,7 @@ import time
 from contextlib import suppress
 
 from tests.faults.client import Client, Gone, Lost, checksum
-from tests.faults.model import MIB, Upload
+from tests.faults.model import MIB, Upload, Wrong
 from tests.faults.stream import content
 from tests.support.raw import OFFSET_STREAM, WireError
 
@@ -115,7 +115,9 @@ class Joining(Client):
             if answer.status == 404:
                 if any(part.may_be_gone() for part in parts):
                     raise Gone
-                raise AssertionError((answer, [part.wrong("404") for part in parts]))
+                complete = all(part.complete for part in parts)
+                what = "404 after it was complete" if complete else "404"
+                raise Wrong("one of: " + "; ".join(str(part.wrong(what)) for part in parts))
             assert answer.status == 201, answer
             target = tus.target(answer.get("Location") or "")
             final = Upload("", length, self.world.promise, target, self.kind, parts=parts)

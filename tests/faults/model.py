@@ -98,9 +98,11 @@ class Upload:
         self.gone = True
         if self.removing or self.removed:
             return
-        if self.complete and not self.partial:
+        # A part may expire, complete or not.
+        may_be_gone = self.may_be_gone()
+        if self.complete and not (self.partial and may_be_gone):
             raise self.wrong("404 after it was complete")
-        if not self.may_be_gone():
+        if not may_be_gone:
             raise self.wrong(f"404, asked {time.monotonic() - since:.2f} s ago")
 
     def may_be_gone(self) -> bool:

@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.faults import UNKNOWN
 from tests.support.raw import OFFSET_STREAM, chunked, kept, message
+from tests.support.server import PROGRAM
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -174,6 +175,19 @@ def test_another_expectation_is_417(tus: Tus, expectation: str) -> None:
     answer = tus.patch(target, 0, b"hello", {"Expect": expectation})
     assert answer.status == 417
     assert tus.offset(target) == 0
+
+
+@pytest.mark.clause("HTTP-08")
+@pytest.mark.parametrize("line", [b"POST /elsewhere", b"GET /healthz", b"CONNECT /files/"])
+def test_an_expectation_that_is_no_text_is_417_beside_the_uploads_too(
+    with_flags: Callable[..., Tus], line: bytes
+) -> None:
+    # What lies beside a mounted application is its host's affair.
+    tus = with_flags(PROGRAM)
+    with tus.wire() as wire:
+        wire.send(line + b" HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nExpect: 1\xed2\r\n\r\n")
+        answer = wire.response(line.split()[0].decode())
+    assert answer.status == 417
 
 
 @pytest.mark.clause("HTTP-10")

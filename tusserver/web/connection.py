@@ -31,6 +31,7 @@ from tusserver.errors import InternalError, RequestMalformed
 from tusserver.protocol.dialect import choose_dialect
 from tusserver.protocol.messages import Features, Head
 from tusserver.web.heads import HEAD_TIMEOUT, TOO_SLOW, HeadTimer
+from tusserver.web.interim import refused_expectation
 from tusserver.web.lingering import LastResponse, stop_hopeless
 from tusserver.web.receiving import Receiving
 from tusserver.web.trailers import Framing, Trailers
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from aiohttp import StreamReader
     from aiohttp.http import RawRequestMessage
 
+    from tusserver.errors import TusError
     from tusserver.web.receiving import Taker
     from tusserver.web.turns import Turns
 
@@ -314,11 +316,14 @@ class TusConnection(web.RequestHandler):
         """
         if isinstance(exc, ConnectionError):
             raise exc
-        error: RequestMalformed | InternalError
+        error: TusError
         if status < HTTPStatus.INTERNAL_SERVER_ERROR:
             logger.info("Malformed request from %s: %s", request.remote, _fault(exc, message))
             self._refusing = True
             error = RequestMalformed()
+        elif (refusal := refused_expectation(request)) is not None:
+            # aiohttp quotes it beside our paths, and fails at bytes that are no text.
+            error = refusal
         else:
             logger.error("%s %s failed", request.method, request.path, exc_info=exc or True)
             error = InternalError()

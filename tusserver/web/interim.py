@@ -40,6 +40,15 @@ def check_expectation(request: web.BaseRequest) -> bool:
     return bool(expectations)
 
 
+def refused_expectation(request: web.BaseRequest) -> ExpectationFailed | None:
+    """Give the error of a request whose expectation nobody understands."""
+    try:
+        check_expectation(request)
+    except ExpectationFailed as error:
+        return error
+    return None
+
+
 def _expectations(request: web.BaseRequest) -> Iterator[str]:
     for line in request.headers.getall(EXPECT, ()):
         for expectation in line.split(","):

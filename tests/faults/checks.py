@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from contextlib import closing, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tests.faults.client import Client, Gone, expected_content
@@ -16,6 +17,7 @@ from tests.support.waiting import eventually
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.faults.model import Upload
     from tests.faults.world import World
     from tests.hooks.receivers import HookReceiver
     from tests.support.server import TusServer
@@ -50,11 +52,26 @@ def look_at_all(looker: Client, world: World) -> None:
         elif upload.complete and not upload.partial and not upload.removing:
             looker.verify(upload)
             world.count("compared at the end")
+        elif upload.parts and not upload.complete and not upload.gone:
+            # It is completed a moment after its parts, also where that moment was a death.
+            within = world.promise.expire_after + LATE
+            assert eventually(partial(is_settled, upload, world), within=within), upload.target
         elif not upload.complete and not upload.gone:
             try:
                 looker.head(upload)
             except Gone:
                 world.count("uploads expired")
+
+
+def is_settled(upload: Upload, world: World) -> bool:
+    """Tell whether a joined upload has got its bytes, or has expired."""
+    since = time.monotonic()
+    answer = world.tus.head(upload.target)
+    if answer.status == 404:
+        upload.miss(since=since)
+    elif answer.offset is not None:
+        upload.tell(answer.offset)
+    return upload.gone or upload.complete
 
 
 def check_all(server: TusServer, world: World, seed: str) -> set[str]:

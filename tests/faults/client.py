@@ -178,7 +178,8 @@ class Client:
         """Ask for the offset. Raises: Gone."""
         tus = self._tus()
         while True:
-            since = time.monotonic()
+            # Somebody else may remove it for good before the answer is read.
+            since, undone = time.monotonic(), upload.undone
             try:
                 answer = self.ask("HEAD", "head", tus.message("HEAD", upload.target))
             except Lost:
@@ -191,7 +192,8 @@ class Client:
                 continue
             assert answer.status == 200, (upload.target, answer)
             assert answer.offset is not None, answer
-            upload.tell(answer.offset)
+            if not undone:
+                upload.tell(answer.offset)
             return answer.offset
 
     def patch(
@@ -300,7 +302,10 @@ class Client:
                 return  # A part that an assembly still needs.
             assert answer.status in {204, 404}, (upload.target, answer)
             break
-        upload.settled = upload.undone and answer.status == 404
+        # Redis may know that it was removed while its files are still there.
+        record = self.world.ledger(upload.upload_id)
+        is_off_the_disk = not record or "status=removed" in record
+        upload.settled = upload.undone and answer.status == 404 and is_off_the_disk
         upload.removed = True
         upload.undone = False
         self.world.count("terminations")

@@ -17,7 +17,7 @@ from tests.support.waiting import eventually
 DAY = 86_400
 MIB = 1024 * 1024
 SOURCE = Path(__file__).with_name("clock.c")
-SHORT_LIVES = ("--expire-after=1h", "--sweep-interval=1s", "--sweep-grace=2s")
+SHORT_LIVES = ("--expire-after=1h", "--sweep-interval=1s", "--sweep-grace=20s")
 
 
 class WallClock:

@@ -31,12 +31,13 @@ class Trouble(threading.Thread):
         self.counts = Counter()
 
     def run(self):
-        dice = self._dice
+        dice, choices = self._dice, ["stop"]
         while not self.over.wait(dice.uniform(0.3, 1.0)):
             workers = self._program.workers()
             if not workers:
                 continue
-            what = dice.choice(["stop", "stop", "stop two", "kill", "begin anew"])
+            what = dice.choice(choices)
+            choices = ["stop", "stop", "stop two", "kill", "begin anew"]
             self.counts[what] += 1
             with suppress(ProcessLookupError):
                 if what.startswith("stop"):

@@ -25,6 +25,7 @@ class SlowToPeek(LocalStorage):
 
 
 @pytest.mark.clause("CORE-HEAD-10", "CORE-PATCH-17")
+@pytest.mark.usefixtures("quick_disk")
 async def test_head_tells_what_an_append_brought_that_came_before_it(build):
     house = await build()
     upload = await house.create(10)
@@ -50,6 +51,7 @@ async def test_head_does_not_wait_long_for_an_append_that_cannot_begin(build):
         await append
 
 
+@pytest.mark.usefixtures("quick_disk")
 async def test_an_append_that_was_overtaken_on_its_way_does_not_stop_the_newer_one(build):
     house = await build(storage=SlowToPeek)
     upload = await house.create(10)

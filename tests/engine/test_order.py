@@ -90,6 +90,7 @@ async def test_completions_at_the_same_time_keep_the_order_each(build, recording
         check_order(recording, house.directory, upload)
 
 
+@pytest.mark.usefixtures("quick_disk")
 async def test_the_names_of_an_upload_that_is_held_are_synced_once(build, recording):
     house = await build(durability="strict")
     upload = await house.create(10)

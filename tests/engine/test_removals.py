@@ -28,6 +28,7 @@ def files(house):
     return [path.name for path in house.directory.glob("??/*")]
 
 
+@pytest.mark.usefixtures("quick_disk")
 async def test_an_append_that_meets_a_removal_finds_no_upload_and_makes_none(house, caplog):
     for _ in range(20):
         upload = await house.create(10)

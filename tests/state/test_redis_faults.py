@@ -126,7 +126,7 @@ async def test_a_paused_redis_is_given_up_in_time_and_is_used_again_afterwards(
         redis_server.resume()
 
     assert all(isinstance(result, StateUnavailable) for result in results)
-    assert took < 2.9
+    assert took < 4.5  # one patience of 2.5 s, not two
     assert caplog.text.count("failed") == 1
     assert "it does not answer in time" in caplog.text
     # The save may have been carried out when Redis went on: it is the same save again.

@@ -274,7 +274,7 @@ async def test_another_process_is_excluded_until_it_dies(storage, upload, start_
     loop = asyncio.get_running_loop()
     start = loop.time()
     lease = await take(storage, upload.upload_id)
-    assert loop.time() - start < 0.2
+    assert loop.time() - start < 1.0
     assert (await storage.peek(upload.upload_id)).holder.pid == os.getpid()
     await lease.release()
 

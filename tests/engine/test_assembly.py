@@ -8,6 +8,7 @@ import pytest
 
 from tests.engine.conftest import FedBody, eventually
 from tests.engine.joining import finals, part, settled
+from tusserver.engine import takeover, work
 from tusserver.errors import (
     PartNotFound,
     PartPinned,
@@ -139,7 +140,11 @@ async def test_a_pin_that_is_not_yet_on_the_disk_completes_no_final_upload(build
     assert await house.content(final) == b"hello"
 
 
-async def test_a_running_assembly_is_not_begun_again_by_who_sweeps(build):
+async def test_a_running_assembly_is_not_begun_again_by_who_sweeps(build, monkeypatch):
+    # A sweep that waited for the assembly would wait for longer than the test does.
+    for name in ("LET_GO", "FINISH_WAIT"):
+        monkeypatch.setattr(takeover, name, 60.0)
+        monkeypatch.setattr(work, name, 60.0)
     house = await build(storage=Stepwise)
     other = await build(storage=Stepwise)
     storage = house.parts.storage
@@ -148,7 +153,7 @@ async def test_a_running_assembly_is_not_begun_again_by_who_sweeps(build):
     final = await house.join(a, b)
     assert await eventually(lambda: storage.joins)
     await storage.resign("sweep")
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(20):
         await other.engine.sweeper.sweep()
         await other.parts.storage.resign("sweep")
         await house.engine.sweeper.sweep()

@@ -82,11 +82,14 @@ async def test_an_append_that_is_cancelled_leaves_no_commit_behind(house):
 
 async def test_a_commit_in_flight_is_seen_through_before_the_lease_is_let_go(house, build):
     upload = await house.create(100)
-    append = house.start_append(upload, 0, FedBody(b"x" * 60, end=None))
+    body = FedBody(end=None)
+    append = house.start_append(upload, 0, body)
     work = await house.receiving(upload)
-    await eventually(lambda: work.progress.position == 60)
+    # Before there is anything that a checkpoint might commit.
     storage = house.parts.storage
     storage.gate.clear()
+    body.feed(b"x" * 60)
+    await eventually(lambda: work.progress.position == 60)
     head = asyncio.create_task(work.progress.commit_now(at_once=True))
     assert await eventually(lambda: storage.waiting)
     for _ in range(3):
@@ -105,12 +108,14 @@ async def test_a_commit_in_flight_is_seen_through_before_the_lease_is_let_go(hou
 
 async def test_a_head_whose_client_goes_does_not_break_a_commit_off(house):
     upload = await house.create(100)
-    body = FedBody(b"x" * 60, end=None)
+    body = FedBody(end=None)
     append = house.start_append(upload, 0, body)
     work = await house.receiving(upload)
-    await eventually(lambda: work.progress.position == 60)
+    # Before there is anything that a checkpoint might commit.
     storage = house.parts.storage
     storage.gate.clear()
+    body.feed(b"x" * 60)
+    await eventually(lambda: work.progress.position == 60)
     head = asyncio.create_task(work.progress.commit_now(at_once=True))
     assert await eventually(lambda: storage.waiting)
     head.cancel()

@@ -149,7 +149,9 @@ async def test_a_chore_sends_no_request_away(house):
     running.cancel()
 
 
-async def test_of_many_that_wait_one_gets_the_turn_and_none_hangs(build):
+async def test_of_many_that_wait_one_gets_the_turn_and_none_hangs(build, monkeypatch):
+    # On a busy machine the first one may need long to let go.
+    monkeypatch.setattr("tusserver.engine.work.LET_GO", 30.0)
     gate = asyncio.Event()
 
     class Stuck(RecordingStorage):
@@ -171,7 +173,7 @@ async def test_of_many_that_wait_one_gets_the_turn_and_none_hangs(build):
     removals = [asyncio.create_task(house.engine.terminate(upload.upload_id)) for _ in range(20)]
     await asyncio.sleep(0.05)
     gate.set()
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(20):
         done = await asyncio.gather(*removals, return_exceptions=True)
     assert len([one for one in done if not isinstance(one, Exception)]) == 1
     lost = [one for one in done if isinstance(one, Exception)]

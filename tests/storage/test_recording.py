@@ -120,10 +120,13 @@ async def test_readers_never_see_anything_but_whole_records_in_order(
 
     reading = asyncio.create_task(asyncio.to_thread(read))
     await asyncio.sleep(0.01)
-    for version in range(2, 900):
+    for version in range(2, 90_000):
         await storage.record(lease, replace(upload, version=version, offset=version), sync=False)
         if version % 10 == 0:
             await asyncio.sleep(0)
+            # On a busy machine the reader gets its turn late.
+            if version >= 900 and len(set(seen)) > 3:
+                break
     await asyncio.sleep(0.01)
     done.set()
     await reading

@@ -219,3 +219,9 @@ class TusServer:
         """Give the file that holds the bytes of the upload with this URL."""
         upload_id = url.rstrip("/").rpartition("/")[2]
         return self.upload_dir / upload_id[:2] / upload_id
+
+    def commits(self, url: str, offset: int, *, within: float = 10.0) -> bool:
+        """Wait until the record beside the data tells this offset, whoever writes it."""
+        ledger = self.data_file(url).with_suffix(".meta")
+        told = f" offset={offset} "
+        return eventually(lambda: told in ledger.read_text(errors="replace"), within=within)

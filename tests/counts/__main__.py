@@ -85,6 +85,8 @@ def measure() -> tuple[dict[str, dict[str, float]], dict[str, list[Instructions]
     start_logging("info")
     # One slow write would have all rounds of the next seconds counted with threads.
     pool.SLOW_WRITE = pulse.LATE_SECONDS = pulse.PAUSE_SECONDS = float("inf")
+    # Nor is it the request's affair how long the machine lets a thread wait.
+    pool.STUCK_SECONDS = 60.0
     try:
         small = _settings(folder / "small")
         # Before there is a thread.

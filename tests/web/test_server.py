@@ -104,6 +104,18 @@ async def test_a_fault_of_a_handler_is_an_error_in_plain_text_with_a_trace_in_th
     assert [bool(r.exc_info) for r in told(caplog) if r.levelno == logging.ERROR] == [True]
 
 
+async def test_a_fault_of_a_handler_is_no_refusal_of_what_the_client_expects(caplog):
+    async def fail(request: web.Request) -> web.Response:
+        raise ValueError("a fault")
+
+    async with site(handler=fail) as it:
+        client = await it.connect()
+        await client.send(head("Expect: 100-continue", "Expect: other", method="POST"))
+        rest = await client.rest()
+        assert b"HTTP/1.1 500 " in rest
+    assert [bool(r.exc_info) for r in told(caplog) if r.levelno == logging.ERROR] == [True]
+
+
 @pytest.mark.parametrize("error", [ConnectionResetError("gone"), TimeoutError("late")])
 async def test_a_handler_that_lost_its_client_or_its_time_ends_the_connection(error, caplog):
     async def fail(request: web.Request) -> web.Response:

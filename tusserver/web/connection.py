@@ -321,8 +321,9 @@ class TusConnection(web.RequestHandler):
             logger.info("Malformed request from %s: %s", request.remote, _fault(exc, message))
             self._refusing = True
             error = RequestMalformed()
-        elif (refusal := refused_expectation(request)) is not None:
+        elif isinstance(exc, UnicodeError) and (refusal := refused_expectation(request)):
             # aiohttp quotes it beside our paths, and fails at bytes that are no text.
+            logger.info("An expectation from %s is no text", request.remote)
             error = refusal
         else:
             logger.error("%s %s failed", request.method, request.path, exc_info=exc or True)

@@ -81,12 +81,13 @@ def test_a_killed_server_is_sent_little_again_at_a_high_rate(
     size, rate = 96 * MIB, 48 * MIB
     file = make_file(tmp_path / "file", size)
     with (
-        Lateness() as late,
         Proxy(server.port, rate=rate) as proxy,
         tus_js(proxy.url, file, retryDelays=[50] * 300) as run,
     ):
-        proxy.wait_until_forwarded(60 * MIB)
-        server.kill()
+        proxy.wait_until_forwarded(48 * MIB)
+        with Lateness() as late:
+            proxy.wait_until_forwarded(60 * MIB)
+            server.kill()
         server.start()
         run.finish()
         # No more than 16 MiB, and what came while these were being committed.
@@ -105,13 +106,10 @@ def test_a_stopped_server_is_sent_nothing_again(
 ) -> None:
     server = make_server(mode=mode)
     file = make_file(tmp_path / "file", SIZE)
-    with (
-        Lateness() as late,
-        Proxy(server.port, rate=RATE) as proxy,
-        patient(proxy.url, file) as run,
-    ):
+    with Proxy(server.port, rate=RATE) as proxy, patient(proxy.url, file) as run:
         proxy.wait_until_forwarded(MOST)
-        assert server.terminate() == 0
+        with Lateness() as late:
+            assert server.terminate() == 0
         server.start()
         run.finish()
         assert len(run.urls) == 1

@@ -53,9 +53,7 @@ def look_at_all(looker: Client, world: World) -> None:
             looker.verify(upload)
             world.count("compared at the end")
         elif upload.parts and not upload.complete and not upload.gone:
-            # It is completed a moment after its parts, also where that moment was a death.
-            within = world.promise.expire_after + LATE
-            assert eventually(partial(is_settled, upload, world), within=within), upload.target
+            look_at_joined(upload, world)
         elif not upload.complete and not upload.gone:
             try:
                 looker.head(upload)
@@ -63,10 +61,25 @@ def look_at_all(looker: Client, world: World) -> None:
                 world.count("uploads expired")
 
 
+def look_at_joined(upload: Upload, world: World) -> None:
+    """Wait for a joined upload to have its bytes, or to expire without its parts.
+
+    It is completed a moment after these, also where that moment was a death.
+    """
+    age = time.monotonic() - upload.touched
+    is_whole = all(part.complete for part in upload.parts)
+    is_due = is_whole and age < world.promise.expire_after - LATE
+    if not is_settled(upload, world):
+        within = world.promise.expire_after + LATE
+        assert eventually(partial(is_settled, upload, world), within=within), upload.target
+        assert upload.complete or not is_due, upload.wrong("never became one file")
+
+
 def is_settled(upload: Upload, world: World) -> bool:
-    """Tell whether a joined upload has got its bytes, or has expired."""
+    """Tell whether a joined upload has got its bytes, or is gone."""
     since = time.monotonic()
     answer = world.tus.head(upload.target)
+    assert answer.status in {200, 404, 423, 503}, answer
     if answer.status == 404:
         upload.miss(since=since)
     elif answer.offset is not None:

@@ -46,6 +46,8 @@ class Client:
         self.tus, self.dice, self.name = Tus(url), dice, name
         self.open = True
         self.done, self.finals, self.abandoned = [], [], []
+        self.answered: set[str] = set()
+        """The ids of all that it was told to have made."""
         self.counts = {}
         self._number = 0
         self._silent = []
@@ -112,10 +114,15 @@ class Client:
         if answer.status in BUSY:
             return None
         assert answer.status == 201, answer
-        upload = Upload(self.tus.target(answer.get("Location")), length, is_part=partial)
+        upload = Upload(self._made(answer), length, is_part=partial)
         upload.touched, upload.complete = begun, length == 0
         self._count("created")
         return upload
+
+    def _made(self, answer):
+        target = self.tus.target(answer.get("Location"))
+        self.answered.add(target.rpartition("/")[2])
+        return target
 
     def _concatenate(self):
         parts = [self._create(partial=True) for _ in range(self.dice.randrange(1, 4))]
@@ -140,7 +147,7 @@ class Client:
         assert answer.status == 201, answer
         self._count("joined")
         whole = b"".join(contents[part] for part in joined)
-        self.finals.append((self.tus.target(answer.get("Location")), whole))
+        self.finals.append((self._made(answer), whole))
 
     def _content(self, part):
         """Read a finished part; None if it has expired, as parts do that nothing needs."""

@@ -339,6 +339,7 @@ class Machine(RuleBasedStateMachine):
     def _is_whole(self, one, whole):
         answer = self.tus.get(one.target)
         if answer.status == 200:
+            one.length, one.data = len(whole), bytearray(answer.body)
             return answer.body == whole
         # It is completed a moment after its last part, and GET is 404 until then. One that waited
         # too long for its parts has expired, as other open uploads do: HEAD tells.

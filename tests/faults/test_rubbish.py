@@ -73,9 +73,12 @@ class Client:
                     eventually(lambda: not wire.is_silent(for_=0.05), within=0.1)
                 wire.half_close()
             answered = self._hear(wire.socket, data)
+        excused = [] if self._ends_early else HOSTS_FAULT.findall(data)
         for status in map(int, STATUS.findall(answered)):
-            is_hosts = status == 500 and not self._ends_early and HOSTS_FAULT.search(data)
-            is_fine = status < 500 or status in UNDERSTOOD or is_hosts
+            if status == 500 and excused:
+                excused.pop()
+                continue
+            is_fine = status < 500 or status in UNDERSTOOD
             assert is_fine, (status, data[:2000], answered[:2000])
             self.statuses[status] = self.statuses.get(status, 0) + 1
 

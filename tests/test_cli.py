@@ -18,7 +18,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from tests.support.redis_server import free_port
+from tests.support.ports import free_port
 from tusserver import cli
 from tusserver.commands.serve import greeting
 from tusserver.config import Settings

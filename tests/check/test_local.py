@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.ports import free_port
 from tests.support.proxies import make_certificate
 from tests.support.raw import Tus
-from tests.support.redis_server import free_port
 from tests.support.waiting import eventually
 from tusserver.check import Level, check_settings, machine
 from tusserver.check.redis import _health

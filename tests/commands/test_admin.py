@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.commands.conftest import ROOT, Operator
+from tests.support.ports import free_port
 from tests.support.raw import OFFSET_STREAM, Tus, Wire
-from tests.support.redis_server import free_port
 from tests.support.waiting import eventually
 from tusserver.storage.ledger import format_slot, parse_ledger, slot_at
 

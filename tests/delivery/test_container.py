@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.support.ports import free_port
 from tests.support.redis_fixture import need_redis_server
-from tests.support.redis_server import free_port
 from tests.support.waiting import eventually
 from tusserver.config import Settings, load_settings, variable_of
 

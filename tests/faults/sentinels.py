@@ -13,8 +13,9 @@ from typing import Self
 
 import redis
 
+from tests.support.ports import free_port
 from tests.support.proxy import RST, Proxy
-from tests.support.redis_server import REMEDY, RedisServer, find_redis_server, free_port
+from tests.support.redis_server import REMEDY, RedisServer, find_redis_server
 from tests.support.waiting import eventually
 
 NAME = "uploads"

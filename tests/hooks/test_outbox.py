@@ -16,8 +16,8 @@ import pytest
 from standardwebhooks.webhooks import Webhook
 
 from tests.hooks.receivers import HookReceiver, Reply, receiving
+from tests.support.ports import free_port
 from tests.support.raw import Tus
-from tests.support.redis_server import free_port
 from tests.support.server import ROOT, TusServer
 from tests.support.waiting import eventually
 

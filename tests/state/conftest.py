@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 import pytest
 
+from tests.support.ports import free_port
 from tests.support.redis_fixture import need_redis_server
-from tests.support.redis_server import RedisServer, free_port
+from tests.support.redis_server import RedisServer
 from tusserver.state.local import LocalState
 from tusserver.state.redis import RedisState
 from tusserver.storage.local import LocalStorage

@@ -11,7 +11,7 @@ import pytest
 
 from tests.state.conftest import STORE_ID
 from tests.state.uploads import NOW, make_upload
-from tests.support.redis_server import free_port
+from tests.support.ports import free_port
 from tusserver.errors import StateConflict, StateUnavailable
 from tusserver.state.redis import RedisState
 

@@ -8,7 +8,7 @@ import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
-from tests.support.redis_server import free_port
+from tests.support.ports import free_port
 from tusserver.state import wire as wires
 from tusserver.state.wire import RedisWire
 

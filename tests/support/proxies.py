@@ -21,8 +21,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from tests.support.ports import free_port
 from tests.support.raw import Tus, Wire
-from tests.support.redis_server import free_port
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import redis
 
+from tests.support.ports import free_port
+
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -168,10 +170,3 @@ class RedisServer:
             self._process.send_signal(how)
             self._process.wait(START_SECONDS)
         self._process = None
-
-
-def free_port() -> int:
-    """Give a TCP port that nothing listens on at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

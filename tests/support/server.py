@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from tests.support.ports import free_port
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class TusServer:
         # Not below pytest's own folders: the address of a unix socket holds 107 characters.
         self._folder = Path(tempfile.mkdtemp(prefix="tus-"))
         self.upload_dir = upload_dir or self._folder / "uploads"
-        self.port = 0
+        self.port = free_port()
         self.url = ""
         """The creation URL."""
         self.may_fail = False

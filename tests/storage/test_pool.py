@@ -60,6 +60,19 @@ async def test_a_call_that_hangs_holds_no_other_up(pool):
     assert await asyncio.gather(*hanging) == [True, True]
 
 
+async def test_what_was_done_before_a_call_that_hangs_is_told(pool):
+    go_on = threading.Event()
+    before = [asyncio.create_task(pool.run(partial(int, "7"), quick=True)) for _ in range(3)]
+    hanging = asyncio.create_task(pool.run(go_on.wait, quick=True))
+    try:
+        # One thread has taken them all, in this order.
+        assert await asyncio.wait_for(asyncio.gather(*before), 10) == [7] * 3
+        assert not hanging.done()
+    finally:
+        go_on.set()
+    assert await hanging
+
+
 @pytest.mark.parametrize("quick", [True, False], ids=["quick", "alone"])
 async def test_who_is_cancelled_ends_when_its_call_has_returned_and_is_undone(pool, quick):
     entered, go_on, undone = threading.Event(), threading.Event(), []

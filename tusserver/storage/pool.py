@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from tusserver.storage.files import write_all
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from tusserver.storage.placing import Placing
     from tusserver.storage.pulse import Pulse
@@ -89,8 +89,10 @@ class FilePool:
         self._queue: deque[_Call] = deque()
         self._workers = 0
         """Jobs that take calls from the queue, running or about to."""
-        self._returned_at = 0.0
-        """When one of them had made a call last."""
+        self._returned_at = self._seen_at = 0.0
+        """When one of them had made a call last, and the same as it was seen last."""
+        self._done: deque[_Call] = deque()
+        """Calls that were made, and of which nobody was told."""
         self._due = self._watched = False
 
     async def run(
@@ -152,21 +154,31 @@ class FilePool:
             self._workers += more
         for _ in range(more):
             self._executor.submit(self._work, loop)
+        self._look_soon(loop)
+
+    def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Look whether what was left to busy threads was taken by them, and what they have done.
+
+        A call that hangs is not to keep from others what came of theirs: once it does no more is
+        done, and whoever comes out of one tells at once.
+        """
+        self._watched = False
+        self._tell_done()
+        self._send(loop)
+        if self._workers and self._returned_at != self._seen_at:
+            self._seen_at = self._returned_at
+            self._look_soon(loop)
+
+    def _look_soon(self, loop: asyncio.AbstractEventLoop) -> None:
         if not self._watched:
             self._watched = True
             loop.call_later(STUCK_SECONDS, self._watch, loop)
-
-    def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Look whether what was left to busy threads was taken by them."""
-        self._watched = False
-        self._send(loop)
 
     def _work(self, loop: asyncio.AbstractEventLoop) -> None:
         """Make calls until none is left, and tell of them together. In a thread."""
         if self._placing is not None:
             self._placing.join()
-        done: list[_Call] = []
-        since = time.monotonic()
+        done, since = 0, time.monotonic()
         while True:
             with self._lock:
                 if not self._queue:
@@ -174,18 +186,25 @@ class FilePool:
                     break
                 call = self._queue.popleft()
             call.make()
-            done.append(call)
+            # In this order: who looks meanwhile looks again.
             self._returned_at = now = time.monotonic()
-            if len(done) == TOGETHER or now - since > TELL_SECONDS:
-                self._tell(done, loop)
-                done, since = [], now
+            self._done.append(call)
+            done += 1
+            if done == TOGETHER or now - since > TELL_SECONDS:
+                self._tell(loop)
+                done, since = 0, now
         if done:
-            self._tell(done, loop)
+            self._tell(loop)
 
-    def _tell(self, done: Sequence[_Call], loop: asyncio.AbstractEventLoop) -> None:
+    def _tell(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._placing is not None:
             self._placing.note()
-        _tell(done, loop)
+        _call_soon(loop, self._tell_done)
+
+    def _tell_done(self) -> None:
+        """Tell of all that was done, on the loop."""
+        while self._done:
+            self._done.popleft().tell()
 
     def start(self, function: Callable[[], None]) -> None:
         """Have a call made that raises nothing, and whose end nobody waits for but `close`."""
@@ -195,7 +214,7 @@ class FilePool:
 
     def _make_alone(self, call: _Call, loop: asyncio.AbstractEventLoop) -> None:
         self._alone(call.make)
-        _tell([call], loop)
+        _call_soon(loop, call.tell)
 
     def _alone(self, function: Callable[[], None]) -> None:
         if self._placing is not None:
@@ -207,15 +226,10 @@ class FilePool:
         await asyncio.to_thread(self._executor.shutdown)
 
 
-def _tell(calls: Sequence[_Call], loop: asyncio.AbstractEventLoop) -> None:
+def _call_soon(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:
     # A loop that was closed meanwhile has nobody who waits.
     with suppress(RuntimeError):
-        loop.call_soon_threadsafe(_tell_all, calls)
-
-
-def _tell_all(calls: Sequence[_Call]) -> None:
-    for call in calls:
-        call.tell()
+        loop.call_soon_threadsafe(function)
 
 
 async def _returned(future: asyncio.Future[_T]) -> None:

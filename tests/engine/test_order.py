@@ -67,7 +67,8 @@ def check_order(recording, directory, upload):
     synced = [number for number in recording.places("fdatasync", data) if number < told[0]]
     assert max(synced) > max(recording.places("pwrite", data))
     assert max(recording.places("fdatasync", ledger)) > told[-1]
-    assert recording.places("fsync", shard)
+    named = [recording.places("fsync", where) for where in (shard, directory)]
+    assert all(named), "of its files in their directory, and of that in the store's"
 
 
 @pytest.mark.parametrize("size", [1, 5000, 20 * MIB], ids=["byte", "small", "large"])
@@ -103,9 +104,27 @@ async def test_the_names_of_an_upload_that_is_held_are_synced_once(build, record
     assert len(recording.places("fsync", shard)) <= 1
 
 
+async def test_a_directory_that_was_there_is_not_taken_for_one_on_the_disk(build, recording):
+    house = await build()
+    # Another process may have made them a moment ago.
+    for number in range(256):
+        (house.directory / f"{number:02x}").mkdir()
+    upload = await house.create(5000)
+    await house.append(upload, 0, FedBody(bytes(5000)))
+    check_order(recording, house.directory, upload)
+
+
+async def test_the_name_of_a_directory_is_synced_once(build, recording):
+    house = await build()
+    uploads = [await house.create(10) for _ in range(600)]
+    for upload in uploads:
+        await house.append(upload, 0, FedBody(bytes(10)))
+    assert len(recording.places("fsync", house.directory)) <= 256
+
+
 async def test_process_syncs_nothing_while_serving(build, recording):
     house = await build(durability="process")
-    upload = await house.create(20 * MIB)
     recording.calls.clear()
+    upload = await house.create(20 * MIB)
     assert (await house.append(upload, 0, FedBody(*[bytes(MIB)] * 20))).is_complete
     assert {name for name, _, _ in recording.calls} == {"pwrite"}

@@ -171,11 +171,12 @@ def close(descriptor: int | None) -> None:
         os.close(descriptor)
 
 
-def sync_directory(path: Path | str) -> None:
-    """Put the names in a directory on the disk."""
+def sync_directory(path: Path | str) -> int:
+    """Put the names in a directory on the disk; give the directory's inode."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
+        return os.fstat(descriptor).st_ino
     finally:
         os.close(descriptor)
 

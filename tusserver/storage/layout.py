@@ -6,6 +6,7 @@ Every name is made of an upload id of ours: 32 hexadecimal digits. No path comes
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from tusserver.storage.files import (
     DIRECTORY_MODE,
     PRIVATE_DIRECTORY_MODE,
     make_directory,
+    sync_directory,
 )
 from tusserver.upload import UploadId, is_upload_id
 
@@ -22,6 +24,24 @@ if TYPE_CHECKING:
 
 LEDGER = ".meta"
 """How the name of a ledger ends."""
+
+
+class Names:
+    """Puts the names of uploads' files on the disk, and those of the directories they are in."""
+
+    def __init__(self) -> None:
+        """Believe of no directory yet that its own name is there."""
+        self._known: set[int] = set()
+        """The inodes of those of which it is."""
+
+    def sync(self, path: str) -> None:
+        """Put the name of a file and all names above it on the disk. Blocks. Raises: OSError."""
+        shard = os.path.dirname(path)  # noqa: PTH120 - it is text
+        inode = sync_directory(shard)
+        # Whoever made the directory, perhaps another process, may not have come to this yet.
+        if inode not in self._known:
+            sync_directory(os.path.dirname(shard))  # noqa: PTH120 - it is text
+            self._known.add(inode)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +113,12 @@ class Places:
             )
 
     def make_shard(self, upload_id: UploadId) -> None:
-        """Make the directory of an upload's files, durably. Blocks. Raises: OSError."""
-        make_directory(self.shard(upload_id), mode=DIRECTORY_MODE)
+        """Make the directory of an upload's files. Blocks. Raises: OSError.
+
+        It is on the disk when `Names` has seen to that: a creation is not to wait for the disk.
+        """
+        with suppress(FileExistsError):
+            self.shard(upload_id).mkdir(mode=DIRECTORY_MODE)
 
     def shards(self) -> list[str]:
         """Name the shard directories that are there, in order. Blocks. Raises: OSError."""

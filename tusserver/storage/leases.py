@@ -24,6 +24,7 @@ from tusserver.storage.files import (
     remove_directory,
     unlock,
 )
+from tusserver.storage.layout import Names
 from tusserver.storage.ledgerfile import LedgerFile, LedgerReader, read_holder
 from tusserver.storage.space import first_reservation
 from tusserver.upload import Status
@@ -159,6 +160,7 @@ class Leases:
         self._mailbox = mailbox
         self._space = space
         self._let_go = let_go
+        self._names = Names()
         self.reader = LedgerReader(store_id)
 
     def take(self, upload_id: UploadId) -> FileLease | Contended | None:
@@ -306,7 +308,9 @@ class Leases:
             upload_id,
             name=self._places.data_name(upload_id),
             descriptor=descriptor,
-            ledger=LedgerFile(self._places.ledger_name(upload_id), self._store_id, self._holder()),
+            ledger=LedgerFile(
+                self._places.ledger_name(upload_id), self._store_id, self._holder(), self._names
+            ),
             reserved=size,
             let_go=self._let_go,
         )

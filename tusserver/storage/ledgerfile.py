@@ -14,7 +14,6 @@ from tusserver.storage.files import (
     DATA_MODE,
     put_file,
     read_file,
-    sync_directory,
     write_all,
 )
 from tusserver.storage.ledger import (
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tusserver.ports import Holder
+    from tusserver.storage.layout import Names
     from tusserver.storage.ledger import Fixed
     from tusserver.upload import Upload, UploadId
 
@@ -133,6 +133,7 @@ class LedgerFile:
         "_fixed",
         "_holder",
         "_is_named",
+        "_names",
         "_size",
         "_slots",
         "_store_id",
@@ -143,9 +144,10 @@ class LedgerFile:
         "record",
     )
 
-    def __init__(self, path: str, store_id: str, holder: Holder) -> None:
+    def __init__(self, path: str, store_id: str, holder: Holder, names: Names) -> None:
         """Stand for the ledger at `path`, which may not be there yet."""
         self.path = path
+        self._names = names
         self._store_id = store_id
         self._holder = holder
         self._fixed: Fixed | None = None
@@ -209,7 +211,7 @@ class LedgerFile:
             if sync:
                 os.fdatasync(self.descriptor)
                 if not self._is_named:
-                    sync_directory(os.path.dirname(self.path))  # noqa: PTH120 - it is text
+                    self._names.sync(self.path)
                     self._is_named = True
         except OSError:
             # Nobody may be told of a record that is not on the disk although that was asked for.
@@ -230,7 +232,7 @@ class LedgerFile:
         self.descriptor = descriptor
         self._is_named = False
         if sync:
-            sync_directory(os.path.dirname(self.path))  # noqa: PTH120 - it is text
+            self._names.sync(self.path)
             self._is_named = True
         self._fixed = fixed_part(upload, self._store_id)
         self._versions = [None, None]

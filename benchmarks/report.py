@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.goals import GOALS, PROCESS, Standing, Verdict, judge, stand
+from benchmarks.goals import GOALS, PROCESS, Goal, Standing, Verdict, judge, stand
 from benchmarks.naming import FLOOR, label
 from benchmarks.results import load
 from benchmarks.sample import Spread, ratios, spread
@@ -30,11 +30,11 @@ def write_page(docs: Path) -> None:
 
 def render(docs: Path) -> str:
     """Give the page as it should be."""
-    results = load(docs / FOLDER)
+    results, others = load(docs / FOLDER), _elsewhere(docs)
     names = list(dict.fromkeys(goal.workload for goal in GOALS))
     ordered = [results[name] for name in names if name in results]
     ordered += [one for name, one in results.items() if name not in names]
-    parts = [_text("introduction"), _goals(results), _standings(ordered)]
+    parts = [_text("introduction"), _goals(results, others), _standings(ordered)]
     parts.append(_text("limits"))
     parts += [_section(one, docs) for one in ordered]
     parts += [_text("method"), _conditions(ordered)]
@@ -48,34 +48,77 @@ def _text(name: str) -> str:
 # --- the goals ----------------------------------------------------------------------------
 
 
-def _goals(results: dict[str, Result]) -> str:
-    lines = ["## The goals", ""]
-    verdicts = [judge(goal, results[goal.workload]) for goal in GOALS if goal.workload in results]
-    known = [one for one in verdicts if one is not None]
-    met = sum(one.is_met for one in known)
-    unknown = len(GOALS) - len(known)
-    lines += [
-        f"{met} of {len(known)} goals that were measured are met; {unknown} were not measured.",
-        "",
-        "| workload | against | goal | measured | goal is | and ours has |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
-    by_goal = {one.goal: one for one in known}
+def _goals(results: dict[str, Result], others: dict[str, dict[str, Result]]) -> str:
+    here = _verdicts(results)
+    there = {name: _verdicts(measured) for name, measured in others.items()}
+    met = sum(one.is_met for one in here.values())
+    unknown = len(GOALS) - len(here)
+    told = f"{met} of {len(here)} goals that were measured are met; {unknown} were not measured."
+    lines = ["## The goals", "", told, ""]
+    lines += [_told_elsewhere(name, there[name], others[name]) for name in there]
+    heads = ["workload", "against", "goal", "measured", "goal is", "and ours has", *others]
+    lines += [f"| {' | '.join(heads)} |", "| --- " * len(heads) + "|"]
     for goal in GOALS:
-        peer = label(goal.peer) if goal.peer else "itself"
-        lines.append(_goal_row(goal.what, peer, by_goal.get(goal)))
+        cells = _goal_cells(goal, here.get(goal))
+        cells += [_cell_elsewhere(verdicts.get(goal)) for verdicts in there.values()]
+        lines.append(f"| {' | '.join(cells)} |".replace("|  |", "| |"))
     return "\n".join([*lines, ""])
 
 
-def _goal_row(what: str, peer: str, verdict: Verdict | None) -> str:
+def _verdicts(results: dict[str, Result]) -> dict[Goal, Verdict]:
+    found = {
+        goal: judge(goal, results[goal.workload]) for goal in GOALS if goal.workload in results
+    }
+    return {goal: verdict for goal, verdict in found.items() if verdict is not None}
+
+
+def _goal_cells(goal: Goal, verdict: Verdict | None) -> list[str]:
+    peer = label(goal.peer) if goal.peer else "itself"
     if verdict is None:
-        return f"| {what} | {peer} | | not measured | | |"
+        return [goal.what, peer, "", "not measured", "", ""]
     sign = "<=" if verdict.better == "lower" else ">="
     unit = "x" if verdict.unit == "x" else f" {verdict.unit}"
-    goal = f"{sign} {number(verdict.goal.limit)}{unit}"
-    met = "met" if verdict.is_met else "**missed**"
-    standing = verdict.standing or ""
-    return f"| {what} | {peer} | {goal} | {spread_text(verdict.found)} | {met} | {standing} |"
+    bound = f"{sign} {number(verdict.goal.limit)}{unit}"
+    return [
+        goal.what,
+        peer,
+        bound,
+        spread_text(verdict.found),
+        _met(verdict),
+        verdict.standing or "",
+    ]
+
+
+def _met(verdict: Verdict) -> str:
+    return "met" if verdict.is_met else "**missed**"
+
+
+# --- another machine ----------------------------------------------------------------------
+
+
+def _elsewhere(docs: Path) -> dict[str, dict[str, Result]]:
+    """Give what was measured on other machines, each kept in a folder of its own, by processor."""
+    found: dict[str, dict[str, Result]] = {}
+    for folder in sorted(path for path in (docs / FOLDER).iterdir() if path.is_dir()):
+        if results := load(folder):
+            processor = next(iter(results.values())).machine.get("processor", folder.name)
+            found[processor] = results
+    return found
+
+
+def _told_elsewhere(name: str, verdicts: dict[Goal, Verdict], results: dict[str, Result]) -> str:
+    met, dates = (
+        sum(one.is_met for one in verdicts.values()),
+        {one.date for one in results.values()},
+    )
+    return (
+        f"The last column is from another machine, {name}, between {min(dates)} and {max(dates)}: "
+        f"{met} of {len(verdicts)} are met there.\n"
+    )
+
+
+def _cell_elsewhere(verdict: Verdict | None) -> str:
+    return "" if verdict is None else f"{spread_text(verdict.found)}, {_met(verdict)}"
 
 
 # --- who wins -----------------------------------------------------------------------------

@@ -87,6 +87,20 @@ def test_a_page_tells_goals_standings_and_what_is_missing(tmp_path):
     assert "Not measured: rustus." in page
 
 
+def test_a_page_tells_what_another_machine_gave(tmp_path):
+    here = result("large", tusserver_process={"cpu": [0.5]}, tusd={"cpu": [1.0]})
+    there = result("large", tusserver_process={"cpu": [0.8]}, tusd={"cpu": [1.0]})
+    there.machine["processor"] = "4 x other"
+    save(here, tmp_path / FOLDER)
+    save(there, tmp_path / FOLDER / "other")
+    page = render(tmp_path)
+    assert "1 of 1 goals that were measured are met; " in page
+    assert "another machine, 4 x other, between 2026-11-21 and 2026-11-21: 0 of 1 are met" in page
+    assert "| goal is | and ours has | 4 x other |" in page
+    told = "| one PATCH of 1 GiB, CPU | tusd | <= 0.6x | 0.5 | met | won | 0.8, **missed** |"
+    assert told in page
+
+
 @pytest.mark.parametrize(
     ("found", "better", "standing"),
     [

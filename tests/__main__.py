@@ -38,6 +38,8 @@ SYSTEM_PROGRAMS = {
     "mvn": "maven",
     "javac": "default-jdk-headless",
     "cc": "gcc",
+    "mkfs.ext4": "e2fsprogs",
+    "mkfs.xfs": "xfsprogs",
 }
 """Programs that the tests run, and the packages of Debian and Ubuntu that hold them."""
 OLDEST_PYTHON = (3, 11)

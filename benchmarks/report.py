@@ -107,10 +107,8 @@ def _elsewhere(docs: Path) -> dict[str, dict[str, Result]]:
 
 
 def _told_elsewhere(name: str, verdicts: dict[Goal, Verdict], results: dict[str, Result]) -> str:
-    met, dates = (
-        sum(one.is_met for one in verdicts.values()),
-        {one.date for one in results.values()},
-    )
+    met = sum(one.is_met for one in verdicts.values())
+    dates = {one.date for one in results.values()}
     return (
         f"The last column is from another machine, {name}, between {min(dates)} and {max(dates)}: "
         f"{met} of {len(verdicts)} are met there.\n"

@@ -1,9 +1,10 @@
 """The servers that are compared: how each is started, and what it uses while it runs.
 
 A server is named by a word, ours with what it is started with: `tusserver`, `tusserver:process`,
-`tusserver:process:redis:2` (durability, state, worker processes; also `auto`, `socket`, `portable`:
-the way bodies are received). Each writes into a directory of its own, logs what it logs by default
-into a file, and is left at its defaults otherwise; what differs from them stands in this file.
+`tusserver:process:redis:2` (durability, state, worker processes; also `auto`, `memory`,
+`socket`, `portable`: the way bodies are received). Each writes into a directory of its own, logs
+what it logs by default into a file, and is left at its defaults otherwise; what differs from them
+stands in this file.
 """
 
 from __future__ import annotations
@@ -176,7 +177,7 @@ def flags(words: list[str]) -> list[str]:
             found.append(f"--durability={word}")
         elif word.isdigit():
             found.append(f"--workers={word}")
-        elif word in {"auto", "socket", "portable"}:
+        elif word in {"auto", "memory", "socket", "portable"}:
             found.append(f"--ingest={word}")
         elif word != "redis":
             raise Unavailable(f"tusserver: the word {word} means nothing")

@@ -218,7 +218,10 @@ def test_an_unknown_variable_is_logged_with_the_nearest_known_one(caplog):
         (["--tls-key=x"], "--tls-key=: needs tls-certificate too"),
         (["--host=a b"], "--host=a b: not an address"),
         (["--body-timeout=0"], "--body-timeout=0: must be longer than 0"),
-        (["--ingest=fast"], "--ingest=fast: input should be 'auto', 'socket' or 'portable'"),
+        (
+            ["--ingest=fast"],
+            "--ingest=fast: input should be 'auto', 'memory', 'socket' or 'portable'",
+        ),
         (["--durability=max"], "--durability=max: input should be 'process', 'normal' or"),
         (["--digest=crc32"], "--digest=crc32: input should be 'sha-256' or 'sha-512'"),
         (["--digest-metadata=sh\u00e4"], "--digest-metadata=sh\u00e4: not a key of metadata"),

@@ -6,6 +6,7 @@ readers need no try and no byte that arrived is lost to an exception.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import hmac
 import importlib
@@ -14,6 +15,10 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
+
+
+NO_SPLICE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.EACCES, errno.EOPNOTSUPP})
+"""What splice(2) says where the kernel or a file system lacks it, or it is not allowed."""
 
 
 class BodyEnd(Enum):
@@ -82,6 +87,16 @@ class Sink(Protocol):
     @property
     def is_full(self) -> bool:
         """Tell whether no more bytes should come for now."""
+
+    @property
+    def can_draw(self) -> bool:
+        """Tell whether `draw` may be asked now; where not, `put` is to be offered the bytes."""
+
+    def draw(self, pipe: int, count: int) -> int:
+        """Store the first bytes of `count` that lie in a pipe; give how many.
+
+        The others are still in it, to be offered to `put`. Never raises.
+        """
 
     def put(self, data: memoryview, lender: Lender) -> int:
         """Store bytes that follow those before; give how many. Fewer than offered: read the rest.

@@ -10,9 +10,14 @@ class Ingest(Enum):
     """How the bodies of requests are received."""
 
     AUTO = "auto"
-    """From the socket, without aiohttp's parser, where that was found to work."""
+    """From the socket, without aiohttp's parser, where that was found to work.
+
+    Large ones of quick clients go to the file without coming into memory.
+    """
+    MEMORY = "memory"
+    """The same, but all of them come into memory."""
     SOCKET = "socket"
-    """The same for bodies of every size: what tests want."""
+    """From the socket for bodies of every size, each in both ways: what tests want."""
     PORTABLE = "portable"
     """From aiohttp's stream, always."""
 

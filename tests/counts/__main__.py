@@ -38,7 +38,11 @@ LARGE = bytes(4 * 1024 * 1024)
 RECORDED = Path(__file__).parent / "recorded.json"
 VERSION = f"{sys.version_info[0]}.{sys.version_info[1]}"
 
-PATHS = {"portable": ("--ingest=portable",), "taken": ("--ingest=auto",)}
+PATHS = {
+    "portable": ("--ingest=portable",),
+    "taken": ("--ingest=memory",),
+    "drawn": ("--ingest=auto",),
+}
 """The ways of a body into its file, and the settings that choose them."""
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.storage.fakes import opened
+from tusserver.storage.pool import FilePool
 
 ROOT = Path(__file__).parents[2]
 
@@ -91,3 +92,11 @@ def small_disk(tmp_path):
         pytest.skip(f"cannot mount a small disk ({mounted.stderr.strip()}): allow CAP_SYS_ADMIN")
     yield place
     subprocess.run(["umount", "--lazy", place], check=True)
+
+
+@pytest.fixture
+async def threads():
+    """Give one thread for file calls."""
+    made = FilePool(1, "test")
+    yield made
+    await made.close()

@@ -18,7 +18,7 @@ from tusserver.body import BodyEnd, Tap
 from tusserver.errors import LengthExceeded, StorageFault, StorageFull
 from tusserver.storage import files
 from tusserver.storage import pool as pool_module
-from tusserver.storage.pool import FilePool, TimedWriter, waits_of_thread
+from tusserver.storage.pool import TimedWriter, waits_of_thread
 
 MIB = 1024 * 1024
 
@@ -266,13 +266,6 @@ class Recorder:
 
     def clock(self):
         return self.now
-
-
-@pytest.fixture
-async def threads():
-    made = FilePool(1, "test")
-    yield made
-    await made.close()
 
 
 async def test_small_quick_writes_stay_on_the_loop_and_big_ones_do_not(threads, monkeypatch):

@@ -33,6 +33,10 @@ class Full:
     position = 0
     is_full = False
     resume: Callable[[], None] | None = None
+    can_draw = False
+
+    def draw(self, pipe: int, count: int) -> int:
+        raise AssertionError(pipe, count)
 
     def put(self, data: memoryview, lender: Lender) -> int:
         del data, lender

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 from typing import TYPE_CHECKING
@@ -16,7 +17,8 @@ from tusserver.body import BodyEnd
 from tusserver.options import Ingest
 from tusserver.web import proof
 from tusserver.web.connection import TusConnection
-from tusserver.web.proof import can_take_sockets
+from tusserver.web.drawing import Pipe
+from tusserver.web.proof import find_way
 from tusserver.web.socketbody import SocketBody, pick_body
 from tusserver.web.stream import StreamBody
 from tusserver.web.turns import SMALL
@@ -35,8 +37,10 @@ class Memory:
 
     is_full = False
     resume: Callable[[], None] | None = None
+    can_draw = False
 
     def __init__(self, *, most: int = 2**40, room: int = 2**40, turn: int = 2**20) -> None:
+        self.drawn: list[int] = []
         self.data = bytearray()
         self.offers: list[int] = []
         self.turn = turn
@@ -47,6 +51,14 @@ class Memory:
     def position(self) -> int:
         return len(self.data)
 
+    def draw(self, pipe: int, count: int) -> int:
+        assert self.can_draw
+        count = min(count, self._most, self.room - len(self.data))
+        drawn = os.read(pipe, count)
+        self.drawn.append(len(drawn))
+        self.data += drawn
+        return len(drawn)
+
     def put(self, data: memoryview, lender: Lender) -> int:
         del lender
         self.offers.append(len(data))
@@ -55,8 +67,17 @@ class Memory:
         return count
 
 
+@pytest.fixture(params=[False, True], ids=["memory", "drawn"])
+def each_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Have sinks take bytes from memory only, or from a pipe where they may."""
+    monkeypatch.setattr(Memory, "can_draw", request.param)
+    return bool(request.param)
+
+
 class Keeper(Memory):
     """A sink that keeps the memory in which bytes arrived, and looks into it later."""
+
+    can_draw = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -117,7 +138,7 @@ async def test_bytes_that_are_kept_for_a_while_stay_as_they_are_and_no_more_come
 
 
 @pytest.mark.parametrize("most", [2**40, 1000, 0], ids=["all", "a little", "nothing"])
-async def test_every_byte_arrives_in_order_whatever_the_sink_takes(most: int):
+async def test_every_byte_arrives_in_order_whatever_the_sink_takes(most: int, *, each_way: bool):
     async with site(SOCKET) as it:
         client = await it.connect()
         sending = asyncio.create_task(client.send(sized(len(DATA)) + DATA))
@@ -127,12 +148,16 @@ async def test_every_byte_arrives_in_order_whatever_the_sink_takes(most: int):
         assert body.is_direct
         assert body.end is BodyEnd.COMPLETE
         assert body.received == len(DATA)
-        assert max(sink.offers) <= sink.turn
+        assert max(*sink.offers, *sink.drawn, 0) <= sink.turn
+        assert (sum(sink.drawn) > 0) is (each_way and most > 0)
+        if each_way and most > len(DATA):
+            assert sum(sink.drawn) > len(DATA) // 2
         await sending
         it.may_answer.set()
         assert (await client.answer())[2] == "complete"
 
 
+@pytest.mark.usefixtures("each_way")
 @pytest.mark.parametrize("step", [1, 7, 1460])
 async def test_requests_that_follow_in_one_stream_are_found(step: int):
     """Heads and bodies split at odd places; nothing behind a body is taken for its own."""
@@ -163,6 +188,7 @@ async def test_requests_that_follow_in_one_stream_are_found(step: int):
         await sending
 
 
+@pytest.mark.usefixtures("each_way")
 @pytest.mark.parametrize("most", [2**40, 1000], ids=["all", "a little"])
 async def test_with_tls_it_is_the_same(tmp_path: Path, most: int):
     make_certificate(certificate := tmp_path / "certificate.pem")
@@ -182,6 +208,7 @@ async def test_with_tls_it_is_the_same(tmp_path: Path, most: int):
         await sending
 
 
+@pytest.mark.usefixtures("each_way")
 async def test_bytes_before_a_reset_are_kept():
     async with site(SOCKET) as it:
         client, body = await it.upload(sized(len(DATA)) + DATA[:100_000])
@@ -193,6 +220,7 @@ async def test_bytes_before_a_reset_are_kept():
         assert body.end is BodyEnd.DISCONNECTED
 
 
+@pytest.mark.usefixtures("each_way")
 @pytest.mark.parametrize("half", [True, False], ids=["FIN", "close"])
 async def test_a_client_that_ends_early_is_a_lost_one(*, half: bool):
     async with site(SOCKET) as it:
@@ -210,6 +238,7 @@ async def test_a_client_that_ends_early_is_a_lost_one(*, half: bool):
             assert (await client.answer())[2] == "disconnected"
 
 
+@pytest.mark.usefixtures("each_way")
 @pytest.mark.parametrize("why", [BodyEnd.SUPERSEDED, BodyEnd.SHUTDOWN, BodyEnd.REFUSED])
 async def test_a_stopped_body_takes_no_more_and_is_answered(why: BodyEnd):
     async with site(SOCKET) as it:
@@ -230,6 +259,7 @@ async def test_a_stopped_body_takes_no_more_and_is_answered(why: BodyEnd):
         assert (await client.answer())[2] == "complete"
 
 
+@pytest.mark.usefixtures("each_way")
 async def test_silence_ends_a_body_only_while_somebody_waits_for_it():
     async with site(SOCKET, idle_timeout=1.5) as it:
         client, body = await it.upload(sized(len(DATA)) + DATA[:100_000])
@@ -257,6 +287,7 @@ async def test_a_client_whose_bytes_wait_for_us_is_not_silent():
         await reading
 
 
+@pytest.mark.usefixtures("each_way")
 async def test_a_server_that_stops_ends_bodies_after_their_time():
     async with site(SOCKET, shutdown_timeout=0.2) as it:
         _, body = await it.upload(sized(len(DATA)) + DATA[:100_000])
@@ -284,6 +315,7 @@ async def test_nothing_is_read_while_nobody_wants_it():
         await sending
 
 
+@pytest.mark.usefixtures("each_way")
 async def test_a_cancelled_reader_loses_nothing():
     async with site(SOCKET) as it:
         client, body = await it.upload(sized(len(DATA)) + DATA[:100_000])
@@ -331,10 +363,33 @@ async def test_connections_that_give_no_sockets_use_the_stream():
 # --- the trial
 
 
-async def test_the_trial_finds_that_it_works(caplog: pytest.LogCaptureFixture):
-    caplog.set_level(logging.WARNING)
-    assert await can_take_sockets()
+@pytest.mark.parametrize("wanted", [Ingest.AUTO, Ingest.MEMORY, Ingest.SOCKET])
+async def test_the_trial_finds_that_it_works(wanted: Ingest, caplog: pytest.LogCaptureFixture):
+    caplog.set_level(logging.INFO)
+    assert await find_way(wanted) is wanted
     assert caplog.text == ""
+
+
+@pytest.mark.parametrize("fault", ["refused", "lies", "no pipe", "unknown"])
+async def test_the_trial_finds_a_machine_without_splice(
+    fault: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    if fault == "unknown":
+        monkeypatch.delattr(os, "splice")
+    else:
+        broken = {"refused": refuse, "lies": lambda *_: 5, "no pipe": refuse}[fault]
+        name = "__init__" if fault == "no pipe" else "fill"
+        monkeypatch.setattr(Pipe, name, broken)
+    monkeypatch.setattr(proof, "SECONDS", 0.5)
+    caplog.set_level(logging.INFO)
+    # Where nothing but the pipe is refused a body gives it up by itself.
+    assert await find_way(Ingest.AUTO) is (Ingest.MEMORY if fault == "lies" else Ingest.AUTO)
+    assert ("through memory" in caplog.text) is (fault != "unknown")
+    assert "WARNING" not in caplog.text
+
+
+def refuse(*_: object) -> int:
+    raise PermissionError(errno.EPERM, "not allowed")
 
 
 @pytest.mark.parametrize("fault", ["old parser", "no parser", "hangs"])
@@ -349,5 +404,5 @@ async def test_the_trial_finds_another_aiohttp(
 
     monkeypatch.setattr(TusConnection, "_forget_body", keep)
     monkeypatch.setattr(proof, "SECONDS", 0.5)
-    assert not await can_take_sockets()
+    assert await find_way(Ingest.AUTO) is Ingest.PORTABLE
     assert "portable way" in caplog.text

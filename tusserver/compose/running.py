@@ -21,7 +21,7 @@ from tusserver.process.signals import restarts_on_hangup
 from tusserver.process.supervisor import SHORTEST_GRACE
 from tusserver.web.accepting import Acceptor
 from tusserver.web.dispatch import ShortcutRunner
-from tusserver.web.proof import can_take_sockets
+from tusserver.web.proof import find_way
 from tusserver.web.server import TusServer
 
 if TYPE_CHECKING:
@@ -120,9 +120,7 @@ class Post:
 
 async def _ingest(wanted: Ingest) -> Ingest:
     """Give the way for bodies that works."""
-    if wanted is Ingest.PORTABLE or await can_take_sockets():
-        return wanted
-    return Ingest.PORTABLE
+    return wanted if wanted is Ingest.PORTABLE else await find_way(wanted)
 
 
 async def serve_as_worker(post: Post, link: Link) -> None:

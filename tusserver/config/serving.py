@@ -78,8 +78,9 @@ class ServingSettings(BaseModel):
     ingest: Ingest = setting(
         "WAY",
         "How bodies are received: auto takes large ones straight from the socket, after a trial at "
-        "the start; socket takes small ones too; portable leaves all to aiohttp, which costs more "
-        "CPU.",
+        "the start, and has the kernel move those of quick clients to the file (splice); memory "
+        "does without the latter; socket takes small ones too; portable leaves all to aiohttp, "
+        "which costs more CPU.",
         default=Ingest.AUTO,
     )
     body_timeout: Wait = setting(

@@ -8,7 +8,7 @@ import resource
 logger = logging.getLogger(__name__)
 
 KEPT = 100
-"""Descriptors for what is neither a connection nor its files."""
+"""Descriptors for what is neither a connection nor its files; `web/drawing.py` takes up to 34."""
 PER_CONNECTION = 3
 """A connection that receives has its socket, the file it writes and the record beside it."""
 

@@ -93,6 +93,33 @@ class FileSink:
         """Tell whether threads have enough to write for now."""
         return self._pieces is not None and self._pieces.is_full
 
+    @property
+    def can_draw(self) -> bool:
+        """Tell whether bytes may go to the file without coming into memory."""
+        writer, pieces = self._writer, self._pieces
+        return (
+            writer.can_draw
+            and self._tap is None
+            and (pieces is None or not pieces.waiting)
+            and self.error is None
+            and not self._progress.blocked
+            and writer.is_quick
+        )
+
+    def draw(self, pipe: int, count: int) -> int:
+        """Take from a pipe what fits the window and reserved space."""
+        count = min(count, self.limit - self.position, self.lease.reserved - self.position)
+        if count <= 0 or not self.can_draw:
+            return 0
+        try:
+            done = self._writer.draw_now(self.lease.descriptor, pipe, count, self.position)
+        except OSError as error:
+            self.error = error
+            return 0
+        if done:
+            self.count(done)
+        return done
+
     def put(self, data: memoryview, lender: Lender) -> int:
         """Take what fits the window and reserved space; have threads write it in bad times."""
         if self._progress.blocked or self.error is not None or self.is_full:

@@ -17,6 +17,7 @@ from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from tusserver.body import NO_SPLICE
 from tusserver.storage.files import write_all
 
 if TYPE_CHECKING:
@@ -271,6 +272,8 @@ class TimedWriter:
         # Where nobody counts, each write may have waited.
         self._waits = waits or itertools.count().__next__
         self._pool_until = float("-inf")
+        self.can_draw = hasattr(os, "splice")
+        """Whether files take bytes from a pipe, as far as is known."""
 
     async def write(self, descriptor: int, data: bytes | memoryview, offset: int) -> None:
         """Write all of `data` at `offset`; the write has returned when this returns or raises.
@@ -301,12 +304,43 @@ class TimedWriter:
         In pieces of at most 256 KiB: after a slow one the rest is the caller's again.
         Raises: OSError.
         """
+
+        def step(done: int, until: int) -> int:
+            return os.pwrite(descriptor, data[done:until], offset + done)
+
+        return self._in_pieces(step, len(data), offset)
+
+    def draw_now(self, descriptor: int, pipe: int, size: int, offset: int) -> int:
+        """Do the same with the first `size` bytes that lie in a pipe (splice(2)).
+
+        What was not written is still in the pipe. Raises: OSError (none of it was).
+        """
+        drawn = 0
+
+        def step(done: int, until: int) -> int:
+            nonlocal drawn
+            count = os.splice(pipe, descriptor, until - done, offset_dst=offset + done)
+            drawn += count
+            return count
+
+        try:
+            return self._in_pieces(step, size, offset)
+        except OSError as error:
+            if drawn:
+                # What was the matter comes up again with the rest.
+                return drawn
+            if error.errno not in NO_SPLICE:
+                raise
+            self.can_draw = False
+            return 0
+
+    def _in_pieces(self, step: Callable[[int, int], int], size: int, offset: int) -> int:
         done, start = 0, self._clock()
         waits = self._waits()
-        while done < len(data) and self._may_write(start):
+        while done < size and self._may_write(start):
             # A piece that ends within a page makes the next one begin there, which costs a quarter.
             until = done + INLINE_LIMIT - (offset + done) % GRAIN
-            count = os.pwrite(descriptor, data[done:until], offset + done)
+            count = step(done, min(until, size))
             end = self._clock()
             if not count:
                 raise OSError(errno.EIO, "the kernel wrote nothing")

@@ -174,10 +174,10 @@ class TusConnection(web.RequestHandler):
         can_read = self.transport is not None and not self._refusing
         return can_read and 0 < left == self._framing.body_left
 
-    def give(self, taker: Taker, left: int) -> Receiving:
+    def give(self, taker: Taker, left: int, *, is_quick: bool) -> Receiving:
         """Let somebody have the rest of the body; the transport stops until they want it."""
         self._held = False
-        self._receiving = Receiving(self, taker, left)
+        self._receiving = Receiving(self, taker, left, is_quick=is_quick)
         return self._receiving
 
     def take_back(self, taken: int, *, left: int) -> None:

@@ -2,13 +2,15 @@
 
 `TusConnection` sets one private name of aiohttp. So before the first client comes, one request
 with a body and another one behind it go through a connection of this process; anything but the
-right bytes and two answers leaves all bodies to aiohttp's own stream, which always works.
+right bytes and two answers leaves all bodies to aiohttp's own stream, which always works. The
+same shows whether they can be drawn (`drawing`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 from typing import TYPE_CHECKING
 
@@ -41,24 +43,32 @@ _REQUESTS = (
 )
 
 
-async def can_take_sockets() -> bool:
-    """Try it; log what to do when it does not work."""
+async def find_way(wanted: Ingest) -> Ingest:
+    """Try the wanted way, and others if it does not work; log what to do then."""
+    if wanted is not Ingest.MEMORY and await _works(Ingest.SOCKET):
+        return wanted
+    if await _works(Ingest.MEMORY):
+        if wanted is not Ingest.MEMORY:
+            logger.info("bodies go through memory: what they would be drawn with does not work")
+        return Ingest.MEMORY
+    logger.warning(
+        "aiohttp %s does not give up its sockets as others do: bodies go the portable way, "
+        "which costs more CPU; install the release of aiohttp that tusserver was tested with",
+        aiohttp.__version__,
+    )
+    return Ingest.PORTABLE
+
+
+async def _works(way: Ingest) -> bool:
     try:
         async with asyncio.timeout(SECONDS):
-            works = await _try()
+            return await _try(way)
     except Exception:
-        logger.debug("the trial of the fast way for bodies failed", exc_info=True)
-        works = False
-    if not works:
-        logger.warning(
-            "aiohttp %s does not give up its sockets as others do: bodies go the portable way, "
-            "which costs more CPU; install the release of aiohttp that tusserver was tested with",
-            aiohttp.__version__,
-        )
-    return works
+        logger.debug("the trial of a fast way for bodies failed", exc_info=True)
+        return False
 
 
-async def _try() -> bool:
+async def _try(way: Ingest) -> bool:
     loop = asyncio.get_running_loop()
     received = _Received()
     server = TusServer(
@@ -66,7 +76,7 @@ async def _try() -> bool:
         request_factory=_request,
         lingering_time=0.0,
         access_log=None,
-        ingest=Ingest.AUTO,
+        ingest=way,
     )
     near, far = socket.socketpair()
     near.settimeout(0.0)
@@ -90,6 +100,7 @@ class _Received:
     turn = 3 * SMALL // 2
     is_full = False
     resume: Callable[[], None] | None = None
+    can_draw = True
 
     def __init__(self) -> None:
         self.paths: list[str] = []
@@ -107,6 +118,12 @@ class _Received:
             self.is_right = body.is_direct and self._bytes == _BODY
         self.paths.append(request.path)
         return web.Response()
+
+    def draw(self, pipe: int, count: int) -> int:
+        """Take the first half of what is in a pipe."""
+        data = os.read(pipe, (count + 1) // 2)
+        self._bytes += data
+        return len(data)
 
     def put(self, data: memoryview, lender: Lender) -> int:
         """Take the first half of what is offered."""

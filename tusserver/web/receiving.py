@@ -13,11 +13,15 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol
 
+from tusserver.body import NO_SPLICE
+from tusserver.web.drawing import TIMES
+
 if TYPE_CHECKING:
     from aiohttp import StreamReader
 
     from tusserver.body import BodyEnd
     from tusserver.web.connection import TusConnection
+    from tusserver.web.drawing import Drawing, Pipe
 
 
 class Taker(Protocol):
@@ -30,6 +34,19 @@ class Taker(Protocol):
     @property
     def skew(self) -> int:
         """Give how far beyond a good place to begin at the next bytes lie in the file."""
+
+    @property
+    def can_draw(self) -> bool:
+        """Tell whether bytes may come by a pipe (see `drawing`)."""
+
+    def draw(self, pipe: int, count: int) -> int:
+        """Take the first of so many bytes that lie in a pipe; give how many.
+
+        The others are offered to `arrived`.
+        """
+
+    def drawn(self) -> None:
+        """Note that all bytes have come, the last ones by the pipe."""
 
     def arrived(self, data: memoryview, *, is_last: bool) -> None:
         """Take bytes, which are only good during the call."""
@@ -46,8 +63,11 @@ class Receiving(asyncio.BufferedProtocol):
 
     __slots__ = (
         "_connection",
+        "_drawing",
+        "_idled",
         "_is_over",
         "_is_paused",
+        "_is_quick",
         "_left",
         "_taken",
         "_taker",
@@ -55,8 +75,13 @@ class Receiving(asyncio.BufferedProtocol):
         "_turns",
     )
 
-    def __init__(self, connection: TusConnection, taker: Taker, left: int) -> None:
-        """Hand on the next `left` bytes, once they are wanted."""
+    def __init__(
+        self, connection: TusConnection, taker: Taker, left: int, *, is_quick: bool
+    ) -> None:
+        """Hand on the next `left` bytes, once they are wanted.
+
+        `is_quick`: the client has already sent more than it was asked for.
+        """
         self._connection = connection
         self._turns = connection.turns
         self._taker = taker
@@ -71,6 +96,11 @@ class Receiving(asyncio.BufferedProtocol):
         # The transport cannot be asked whose it is: one with TLS forgets all when it is closed.
         self._is_over = False
         transport.set_protocol(self)
+        self._drawing: Drawing | None = None
+        """Reads while bytes come by the pipe: the transport is stopped then."""
+        self._idled = 0
+        """How many draws, the last ones, brought little."""
+        self._is_quick = is_quick
 
     # --- for the taker
 
@@ -81,16 +111,20 @@ class Receiving(asyncio.BufferedProtocol):
     def want(self) -> None:
         """Let bytes come."""
         if self._is_paused:
+            if self._is_quick:
+                self._is_quick = False
+                self._begin_drawing()
             self._is_paused = False
-            if not self._transport.is_closing():
-                self._transport.resume_reading()
+            self._listen()
 
     def pause(self) -> None:
         """Let no bytes come for now."""
         if not self._is_paused and not self._is_over:
             self._is_paused = True
             self._turns.leave(self)
-            if not self._transport.is_closing():
+            if self._drawing is not None:
+                self._drawing.stop()
+            elif not self._transport.is_closing():
                 self._transport.pause_reading()
 
     def abandon(self) -> None:
@@ -99,9 +133,20 @@ class Receiving(asyncio.BufferedProtocol):
             self._hand_back()
             self.want()
 
+    def _listen(self) -> None:
+        if self._transport.is_closing():
+            return
+        if self._drawing is not None:
+            self._drawing.start()
+        else:
+            self._transport.resume_reading()
+
     def _hand_back(self) -> None:
         self._is_over = True
         self._turns.leave(self)
+        if self._drawing is not None:
+            self._stop_drawing()
+            self._is_paused = True
         self._transport.set_protocol(self._connection)
         self._connection.take_back(self._taken, left=self._left)
 
@@ -116,12 +161,24 @@ class Receiving(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Hand on what has arrived."""
-        data = self._turns.note(self, nbytes)
-        self._left -= nbytes
-        self._taken += nbytes
-        is_last = not self._left
-        self._taker.arrived(data, is_last=is_last)
-        if is_last and not self._is_over:
+        self._pass_on(nbytes)
+        if not self._left:
+            self._end()
+        elif nbytes >= self._turns.draws.quick:
+            self._begin_drawing()
+
+    def _pass_on(self, count: int) -> None:
+        """Hand on what lies in the buffer."""
+        data = self._turns.note(self, count)
+        self._note(count)
+        self._taker.arrived(data, is_last=not self._left)
+
+    def _note(self, count: int) -> None:
+        self._left -= count
+        self._taken += count
+
+    def _end(self) -> None:
+        if not self._is_over:
             self._hand_back()
             self.want()
 
@@ -136,8 +193,84 @@ class Receiving(asyncio.BufferedProtocol):
         """Take the end of the connection."""
         self._is_over = True
         self._turns.leave(self)
+        self._stop_drawing()
         self._connection.connection_lost(exc)
         self._taker.lost()
+
+    # --- by the pipe, beside the transport
+
+    def _begin_drawing(self) -> None:
+        """Let the bytes go by the pipe, if they may and it is worth it."""
+        draws = self._turns.draws
+        if self._left < draws.least or not draws.have_room or not self._taker.can_draw:
+            return
+        if self._is_over or self._transport.is_closing():
+            return
+        self._idled = 0
+        self._drawing = draws.begin(self._transport, self._readable)
+        if self._drawing is not None and not self._is_paused:
+            self._transport.pause_reading()
+            self._drawing.start()
+
+    def _stop_drawing(self) -> None:
+        if self._drawing is not None:
+            self._drawing.close()
+            self._drawing = None
+
+    def _leave_to_transport(self) -> None:
+        self._stop_drawing()
+        if not self._is_paused:
+            self._listen()
+
+    def _readable(self) -> None:
+        """Draw what the socket has."""
+        drawing, taker = self._drawing, self._taker
+        pipe = self._turns.draws.pipe()
+        if drawing is None or self._transport.is_closing():
+            # The transport tells of its end when it comes.
+            self.pause()
+            return
+        if pipe is None or not taker.can_draw:
+            self._leave_to_transport()
+            return
+        now = asyncio.get_running_loop().time()
+        share = self._turns.share(self._left, now, most=taker.turn, skew=taker.skew)
+        try:
+            count = pipe.fill(drawing.descriptor, share)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._turns.draws.give_up(error)
+            self._leave_to_transport()
+            if error.errno not in NO_SPLICE:
+                # The kernel tells it once; the transport would not hear of it.
+                self._transport.abort()
+            return
+        if count:
+            self._draw(pipe, count)
+        self._idled = self._idled + 1 if count <= self._turns.draws.slow else 0
+        if self._drawing is not None and (not count or self._idled >= TIMES):
+            # At the end of what the client sends, too: the transport takes notice of that.
+            self._leave_to_transport()
+
+    def _draw(self, pipe: Pipe, count: int) -> None:
+        """Have the taker draw so many bytes; read into memory what it left in the pipe."""
+        try:
+            drawn = self._taker.draw(pipe.out, count)
+            self._note(drawn)
+            while drawn < count:
+                read = pipe.read(self._turns.room(count - drawn, 0.0))
+                self._pass_on(read)
+                drawn += read
+        except BaseException:
+            # What lies in it belongs to nobody any more: least of all to the next body.
+            self._turns.draws.renew()
+            self._transport.abort()
+            raise
+        self._turns.note_drawn(self, count)
+        if not self._left:
+            self._taker.drawn()
+            self._end()
 
     def pause_writing(self) -> None:
         """Tell the connection that the client reads slowly."""

@@ -10,10 +10,11 @@ from aiohttp import HttpVersion11, web, web_protocol
 
 from tusserver.options import Ingest
 from tusserver.web.connection import TusConnection
+from tusserver.web.drawing import Draws
 from tusserver.web.heads import HEAD_TIMEOUT
 from tusserver.web.lingering import LINGERING_TIME
 from tusserver.web.stalls import Stalls
-from tusserver.web.turns import SMALL, Turns
+from tusserver.web.turns import Turns
 
 if TYPE_CHECKING:
     import logging
@@ -51,7 +52,15 @@ SEND_TIMEOUT = 60.0
 _REFUSED_MESSAGE = getattr(web_protocol, "ERROR", None)
 
 
-_SMALL = {Ingest.AUTO: SMALL, Ingest.SOCKET: 0}
+def make_turns(ingest: Ingest) -> Turns:
+    """Make what the connections of a loop receive into, for this way of receiving."""
+    match ingest:
+        case Ingest.AUTO:
+            return Turns(draws=Draws())
+        case Ingest.SOCKET:
+            return Turns(small=0, draws=Draws(least=1, quick=0, slow=-1))
+        case _:
+            return Turns()
 
 
 class SharingConnection(TusConnection, asyncio.BufferedProtocol):
@@ -96,7 +105,7 @@ class TusServer(web.Server):
         self._stalls = Stalls(lambda: self.connections, timeout=send_timeout)
         self._stalls.start()
         self._make = request_factory
-        turns = Turns(small=_SMALL.get(ingest, SMALL))
+        self._turns = turns = make_turns(ingest)
         gives_sockets = ingest is not Ingest.PORTABLE
         self._new = partial(
             SharingConnection if gives_sockets else TusConnection,
@@ -132,6 +141,7 @@ class TusServer(web.Server):
         """End all connections; requests that run have `timeout` seconds."""
         self._stalls.stop()
         await super().shutdown(timeout)
+        self._turns.draws.close()
 
     def _begin(
         self,

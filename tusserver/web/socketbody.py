@@ -13,7 +13,7 @@ from tusserver.body import BodyEnd
 from tusserver.web.connection import TusConnection
 from tusserver.web.receiving import Receiving, arrived_before
 from tusserver.web.stream import CHUNK, StreamBody
-from tusserver.web.turns import GRAIN
+from tusserver.web.turns import FRONT, GRAIN
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -193,7 +193,9 @@ class SocketBody:
             return
         self._rest += arrived
         self._received = len(arrived)
-        self._receiving = self._connection.give(self, left)
+        # As much as was asked for: there is more where that came from.
+        is_quick = len(arrived) >= FRONT // 2
+        self._receiving = self._connection.give(self, left, is_quick=is_quick)
         # Asked no more, it would stay for as long as a slow client sends.
         del self._stream
 
@@ -206,6 +208,26 @@ class SocketBody:
     def skew(self) -> int:
         """Give how far beyond a multiple of `GRAIN` the next bytes begin in the file."""
         return 0 if self._sink is None else self._sink.position % GRAIN
+
+    @property
+    def can_draw(self) -> bool:
+        """Tell whether bytes may come by a pipe."""
+        sink = self._sink
+        return sink is not None and not self._rest and self._then is None and sink.can_draw
+
+    def draw(self, pipe: int, count: int) -> int:
+        """Take the first of so many bytes that lie in a pipe; give how many."""
+        self._last_byte_at = self._loop.time()
+        if self._sink is None or not self.can_draw:
+            return 0
+        drawn = self._sink.draw(pipe, count)
+        self._received += drawn
+        return drawn
+
+    def drawn(self) -> None:
+        """Note that all bytes have come."""
+        if self._then is None:
+            self._close(BodyEnd.COMPLETE)
 
     def arrived(self, data: memoryview, *, is_last: bool) -> None:
         """Take bytes from the socket."""

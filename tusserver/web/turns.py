@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tusserver.web.drawing import Draws
+
 SMALL = 65_536
 """Bytes of a body that are not worth taking the socket for."""
 TURN = 1_048_576
@@ -28,9 +30,11 @@ class Turns:
     What arrives is used up before the next socket is read: so one buffer is enough for all.
     """
 
-    def __init__(self, *, small: int = SMALL) -> None:
+    def __init__(self, *, small: int = SMALL, draws: Draws | None = None) -> None:
         """Make the buffer when the first body wants it; `small` bodies, in bytes, never do."""
         self.small = small
+        self.draws = Draws(is_wanted=False) if draws is None else draws
+        """Which bodies go by the buffer."""
         self._buffer = memoryview(b"")
         self._used = 0
         """Bytes from the start of the buffer that are lent."""
@@ -47,13 +51,17 @@ class Turns:
 
         `most`: what is wanted at once; `skew`: how far beyond a multiple of `GRAIN` they begin.
         """
+        return self._memory(self.share(left, now, most=most, skew=skew))
+
+    def share(self, left: int, now: float, *, most: int = TURN, skew: int = 0) -> int:
+        """Give how many bytes one body may move now; see `room`."""
         share = most
         if len(self._eager) > 1:
             turn = QUIET_TURN if now - self._small_at > QUIET_AFTER else TURN
             share = min(most, max(turn // len(self._eager) // GRAIN * GRAIN, SHARE))
         if share >= SHARE:
             share -= skew
-        return self._memory(min(left, share))
+        return min(left, share)
 
     def front(self, *, is_head: bool) -> memoryview:
         """Give the memory for what a parser is to see next."""
@@ -74,10 +82,7 @@ class Turns:
 
     def note(self, body: object, count: int) -> memoryview:
         """Give the bytes that have arrived for a body; note whether it is a fast one."""
-        if count >= SHARE:
-            self._eager.add(body)
-        else:
-            self._eager.discard(body)
+        self.note_drawn(body, count)
         self._noted = count
         return self._buffer[self._used : self._used + count]
 
@@ -106,6 +111,13 @@ class Turns:
         """Let the next bytes come into a buffer of which nothing is lent."""
         self._buffer = self._free.pop() if self._free else memoryview(bytearray(TURN))
         self._used = 0
+
+    def note_drawn(self, body: object, count: int) -> None:
+        """Note that so many bytes of a body went by the buffer."""
+        if count >= SHARE:
+            self._eager.add(body)
+        else:
+            self._eager.discard(body)
 
     def leave(self, body: object) -> None:
         """Forget a body that has ended."""

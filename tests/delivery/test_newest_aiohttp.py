@@ -14,13 +14,19 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 NEWEST = "aiohttp<4"  # An alpha of version 4 was left behind in 2019.
-FILES = ["tests/web/test_receiving.py", "tests/web/test_socketbody.py", "tests/web/test_answers.py"]
+FILES = [
+    "tests/web/test_answers.py",
+    "tests/web/test_drawing.py",
+    "tests/web/test_receiving.py",
+    "tests/web/test_socketbody.py",
+]
 
 TRIAL = """
 import asyncio, aiohttp
-from tusserver.web.proof import can_take_sockets
+from tusserver.options import Ingest
+from tusserver.web.proof import find_way
 print(aiohttp.__file__)
-print(asyncio.run(can_take_sockets()))
+print(asyncio.run(find_way(Ingest.SOCKET)).value)
 """
 
 
@@ -41,9 +47,9 @@ def test_sockets_can_be_taken_from_the_newest_aiohttp(environment):
         [sys.executable, "-c", TRIAL],
         env=environment, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60,
     )  # fmt: skip
-    where, works = done.stdout.split()
+    where, way = done.stdout.split()
     assert where.startswith(environment["PYTHONPATH"])
-    assert works == "True", done.stderr
+    assert way == "socket", done.stderr
 
 
 @pytest.mark.timeout(300)

@@ -1,7 +1,7 @@
 """A store full of uploads: how it starts, what requests take, what the sweeper does to them.
 
-The uploads are made by the server's own code while it is down (see `stores.py`), a tenth of them
-more that are expired. A steady load of small requests goes on before and while those are removed.
+The uploads are made by the server's own code while it is down (see `stores.py`), and then some more
+that are expired. A steady load of small requests goes on before and while those are removed.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 
 SERVERS = ("tusserver:normal", "tusserver:normal:redis")
 COUNT = 100_000
+EXPIRED = 10_000
 RATE = 100.0
 SECONDS = 10.0
-PATIENCE = 0.01
+PATIENCE = 0.05
 """Seconds that removing one upload may take."""
 LOOK_EVERY = 0.05
 NO_SWEEP = "--sweep-interval=1h"
@@ -35,7 +36,7 @@ SWEEP_NOW = ("--sweep-interval=1h", "--sweep-grace=0s")
 
 
 async def _run(count: int, server: Running, scale: Scale) -> Sample:
-    count = scale.count(count, least=1000)
+    count, expired = scale.count(count, least=1000), scale.count(EXPIRED, least=100)
     old = await _filled(server, count)
     started = server.restart(NO_SWEEP)
     await server.quiet(30.0)
@@ -45,10 +46,10 @@ async def _run(count: int, server: Running, scale: Scale) -> Sample:
     quiet, requests = await load(partial(asyncio.sleep, seconds))
     cpu = server.cpu() - cpu
     await server.end()
-    await fill(server.directory, server.state, count // 10, expired=True)
+    await fill(server.directory, server.state, expired, expired=True)
     restarted = server.restart(*SWEEP_NOW)
     before = time.perf_counter()
-    swept, _ = await load(partial(_until_swept, server, count // 10))
+    swept, _ = await load(partial(_until_swept, server, expired))
     sweeping = time.perf_counter() - before
     return {
         "start": lower(started, "s"),
@@ -123,7 +124,7 @@ WORKLOADS = [
     ),
     Workload(
         "store-million",
-        "the same with 1,000,000 uploads and 100,000 more",
+        "a store of 1,000,000 uploads: the same",
         partial(_run, 10 * COUNT),
         SERVERS,
         main=False,

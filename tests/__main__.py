@@ -70,9 +70,8 @@ def main(arguments: list[str]) -> int:
 
 def _all_at_once() -> list[str]:
     """Give the arguments that run everything: files side by side, their tests in order."""
-    count = min(os.cpu_count() or 1, MOST_PROCESSES)
-    if count < 2:
-        return []
+    # One more than can run: there is always one that waits for something.
+    count = min((os.cpu_count() or 1) + 1, MOST_PROCESSES)
     # Files in their order: those with few tests, which would come last, take longest.
     return [f"--numprocesses={count}", "--dist=loadfile", "--no-loadscope-reorder"]
 

@@ -198,7 +198,7 @@ def test_bytes_that_could_not_be_synced_at_a_graceful_stop_are_sent_again(
     assert upload.send(MIB).status == 204
     failing.break_()
     server.terminate()
-    assert "could not be synced and falls back" in server.log
+    assert server.said("could not be synced and falls back")
     failing.mend()
     server.start()
     upload.tus, upload.told = Tus(server.url), 0

@@ -129,7 +129,7 @@ def test_a_process_that_is_stopped_costs_423_and_no_byte(two: tuple[TusServer, T
             assert answer.status == 423
             assert answer.offset is None
             assert answer.get("Retry-After")
-        assert f"process {two[0].pid} holds it" in two[1].log
+        assert two[1].said(f"process {two[0].pid} holds it")
         two[0].resume()
         wire.send(b"x" * 40)
         assert wire.response("PATCH").status in {204, 423}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from tusserver.web.turns import GRAIN, QUIET_AFTER, QUIET_TURN, SHARE, TURN, Turns
+from tusserver.web.turns import BUFFER, GRAIN, QUIET_AFTER, QUIET_TURN, SHARE, TURN, Turns
 
 
 def test_one_fast_body_gets_a_whole_turn():
     turns = Turns()
     turns.note(one := object(), len(turns.room(2**30, 0.0)))
-    assert len(turns.room(2**30, 0.0)) == TURN
+    assert len(turns.room(2**30, 0.0)) == BUFFER
     assert len(turns.room(10, 0.0)) == 10
     turns.leave(one)
 
@@ -19,16 +19,16 @@ def test_several_share_a_turn_while_small_requests_come():
     for count, body in enumerate(bodies, 1):
         assert (
             len(turns.room(2**30, 0.0))
-            == min(QUIET_TURN // max(count - 1, 1), TURN) // GRAIN * GRAIN
+            == min(QUIET_TURN // max(count - 1, 1), BUFFER) // GRAIN * GRAIN
         )
-        turns.note(body, TURN)
+        turns.note(body, BUFFER)
     for body in bodies[4:]:
         turns.leave(body)
-    assert len(turns.room(2**30, 0.0)) == TURN
+    assert len(turns.room(2**30, 0.0)) == BUFFER
     turns.note_small(5.0)
     assert len(turns.room(2**30, 5.0)) == TURN // 4
-    assert len(turns.room(2**30, 5.0 + 2 * QUIET_AFTER)) == TURN
-    assert QUIET_TURN // 32 < TURN
+    assert len(turns.room(2**30, 5.0 + 2 * QUIET_AFTER)) == BUFFER
+    assert QUIET_TURN // 32 < BUFFER
 
 
 def test_nobody_gets_less_than_is_worth_a_turn():
@@ -36,7 +36,7 @@ def test_nobody_gets_less_than_is_worth_a_turn():
     turns.note_small(0.0)
     bodies = [object() for _ in range(100)]
     for body in bodies:
-        turns.note(body, TURN)
+        turns.note(body, BUFFER)
     assert len(turns.room(2**30, 0.0)) == SHARE
 
 
@@ -45,19 +45,19 @@ def test_slow_and_ended_bodies_take_nothing_from_the_fast():
     turns.note_small(0.0)
     fast, slow, ended = object(), object(), object()
     for body in (fast, slow, ended):
-        turns.note(body, TURN)
+        turns.note(body, BUFFER)
     turns.note(slow, 1000)
     turns.leave(ended)
-    assert len(turns.room(2**30, 0.0)) == TURN
+    assert len(turns.room(2**30, 0.0)) == BUFFER
 
 
 def test_a_piece_ends_where_the_file_likes_the_next_one_to_begin():
     turns = Turns()
-    assert len(turns.room(2**30, 0.0, skew=5000)) == TURN - 5000
+    assert len(turns.room(2**30, 0.0, skew=5000)) == BUFFER - 5000
     assert len(turns.room(2**30, 0.0, most=2 * SHARE, skew=5000)) == 2 * SHARE - 5000
     assert len(turns.room(10, 0.0, skew=5000)) == 10
     for body in [object() for _ in range(5)]:
-        turns.note(body, TURN)
+        turns.note(body, BUFFER)
     assert len(turns.room(2**30, 0.0, skew=5000)) % GRAIN == GRAIN - 5000
 
 
@@ -74,7 +74,9 @@ def arrive(turns: Turns, body: object, data: bytes) -> memoryview:
 
 def test_what_is_lent_stays_as_it_is_while_more_arrives():
     turns, body = Turns(), object()
-    pieces = [bytes([number]) * size for number, size in enumerate([TURN, 10, TURN // 3, TURN] * 5)]
+    pieces = [
+        bytes([number]) * size for number, size in enumerate([BUFFER, 10, BUFFER // 3, BUFFER] * 5)
+    ]
     kept = []
     for piece in pieces:
         kept.append(arrive(turns, body, piece))
@@ -84,14 +86,14 @@ def test_what_is_lent_stays_as_it_is_while_more_arrives():
         assert bytes(one) == piece[: len(one)]
     for one in kept:
         turns.take_back(one)
-    assert len(turns.room(2**30, 0.0)) == TURN
+    assert len(turns.room(2**30, 0.0)) == BUFFER
 
 
 def test_memory_that_came_back_is_used_again():
     turns, body = Turns(), object()
     seen = set()
     for number in range(100):
-        data = arrive(turns, body, bytes([number]) * TURN)
+        data = arrive(turns, body, bytes([number]) * BUFFER)
         seen.add(id(data.obj))
         turns.lend(data)
         turns.take_back(data)

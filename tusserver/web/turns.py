@@ -6,7 +6,9 @@ from tusserver.web.drawing import Draws
 
 SMALL = 65_536
 """Bytes of a body that are not worth taking the socket for."""
-TURN = 1_048_576
+BUFFER = 1_048_576
+"""Bytes of one buffer, and the most that one body is given at once."""
+TURN = 524_288
 """Bytes that one turn of the loop moves from sockets to files, about, when others wait for it."""
 QUIET_TURN = 16_777_216
 """The same while there are large bodies only."""
@@ -46,14 +48,14 @@ class Turns:
         self._eager: set[object] = set()
         self._small_at = float("-inf")
 
-    def room(self, left: int, now: float, *, most: int = TURN, skew: int = 0) -> memoryview:
+    def room(self, left: int, now: float, *, most: int = BUFFER, skew: int = 0) -> memoryview:
         """Give the memory for the next bytes of one body, of which so many are left.
 
         `most`: what is wanted at once; `skew`: how far beyond a multiple of `GRAIN` they begin.
         """
         return self._memory(self.share(left, now, most=most, skew=skew))
 
-    def share(self, left: int, now: float, *, most: int = TURN, skew: int = 0) -> int:
+    def share(self, left: int, now: float, *, most: int = BUFFER, skew: int = 0) -> int:
         """Give how many bytes one body may move now; see `room`."""
         share = most
         if len(self._eager) > 1:
@@ -109,7 +111,7 @@ class Turns:
 
     def _renew(self) -> None:
         """Let the next bytes come into a buffer of which nothing is lent."""
-        self._buffer = self._free.pop() if self._free else memoryview(bytearray(TURN))
+        self._buffer = self._free.pop() if self._free else memoryview(bytearray(BUFFER))
         self._used = 0
 
     def note_drawn(self, body: object, count: int) -> None:

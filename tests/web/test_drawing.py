@@ -138,6 +138,25 @@ async def test_a_client_that_becomes_slow_costs_no_second_descriptor_until_it_is
         assert sum(sink.drawn) > drawn
 
 
+async def test_a_drawn_body_that_is_paused_takes_no_part_in_turns():
+    async with site(SOCKET, ingest=Ingest.AUTO) as it:
+        _, sending, body = await begun(it)
+        sink = Drawer(most=1)
+        while not sink.drawn:
+            await body.pour(sink)
+            sink.data += await body.read()
+            await asyncio.sleep(0.02)
+        await body.pour(sink)
+        turns = it.requests[0].protocol.turns  # type: ignore[attr-defined]
+        assert sink.drawn
+        assert body.end is None
+        assert turns._eager == set()
+        assert DATA.startswith(sink.data)
+        await receive(body, sink)
+        assert sink.data == DATA
+        await sending
+
+
 async def test_only_so_many_are_drawn_at_once(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(drawing, "MOST", 1)
     async with site(SOCKET, ingest=Ingest.AUTO) as it:

@@ -255,6 +255,8 @@ class Receiving(asyncio.BufferedProtocol):
 
     def _draw(self, pipe: Pipe, count: int) -> None:
         """Have the taker draw so many bytes; read into memory what it left in the pipe."""
+        # Before it may pause: then it takes no part in turns.
+        self._turns.note_drawn(self, count)
         try:
             drawn = self._taker.draw(pipe.out, count)
             self._note(drawn)
@@ -267,7 +269,6 @@ class Receiving(asyncio.BufferedProtocol):
             self._turns.draws.renew()
             self._transport.abort()
             raise
-        self._turns.note_drawn(self, count)
         if not self._left:
             self._taker.drawn()
             self._end()

@@ -95,7 +95,8 @@ class Sink(Protocol):
     def draw(self, pipe: int, count: int) -> int:
         """Store the first bytes of `count` that lie in a pipe; give how many.
 
-        The others are still in it, to be offered to `put`. Never raises.
+        To be asked where `can_draw` has just said so. The others are still in it, to be offered to
+        `put`. Never raises.
         """
 
     def put(self, data: memoryview, lender: Lender) -> int:

@@ -109,7 +109,7 @@ class FileSink:
     def draw(self, pipe: int, count: int) -> int:
         """Take from a pipe what fits the window and reserved space."""
         count = min(count, self.limit - self.position, self.lease.reserved - self.position)
-        if count <= 0 or not self.can_draw:
+        if count <= 0:
             return 0
         try:
             done = self._writer.draw_now(self.lease.descriptor, pipe, count, self.position)

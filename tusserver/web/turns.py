@@ -36,7 +36,7 @@ class Turns:
         """Make the buffer when the first body wants it; `small` bodies, in bytes, never do."""
         self.small = small
         self.draws = Draws(is_wanted=False) if draws is None else draws
-        """Which bodies go by the buffer."""
+        """Which bodies go past the buffer."""
         self._buffer = memoryview(b"")
         self._used = 0
         """Bytes from the start of the buffer that are lent."""
@@ -83,7 +83,7 @@ class Turns:
         self._small_at = now
 
     def note(self, body: object, count: int) -> memoryview:
-        """Give the bytes that have arrived for a body; note whether it is a fast one."""
+        """Give the bytes that have arrived for a body, and note them."""
         self.note_drawn(body, count)
         self._noted = count
         return self._buffer[self._used : self._used + count]
@@ -115,7 +115,7 @@ class Turns:
         self._used = 0
 
     def note_drawn(self, body: object, count: int) -> None:
-        """Note that so many bytes of a body went by the buffer."""
+        """Note how many bytes of a body came at once; whether it is a fast one."""
         if count >= SHARE:
             self._eager.add(body)
         else:

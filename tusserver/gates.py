@@ -116,6 +116,15 @@ class GrantBook(Protocol):
 # --- quotas -------------------------------------------------------------------------------
 
 
+class Records(Protocol):
+    """Reads records in the order of their ids; see `Storage.scan`."""
+
+    async def __call__(
+        self, after: UploadId | None, limit: int, /, *, gently: bool = False
+    ) -> list[Upload]:
+        """Read up to `limit` records that come after one; `gently`: rest in between."""
+
+
 class Quota(Protocol):
     """Limits per owner and in all, right over every process of a store.
 
@@ -150,10 +159,8 @@ class Quota(Protocol):
         A REMOVED one, or one whose creation came to nothing, no longer counts.
         """
 
-    async def reconcile(
-        self, records: Callable[[UploadId | None, int], Awaitable[list[Upload]]]
-    ) -> None:
-        """Compare what is counted with the records (after, limit), in batches, if that is due.
+    async def reconcile(self, records: Records) -> None:
+        """Compare what is counted with the records, in batches, if that is due.
 
         Called again and again, by one process of the store at a time.
         """
@@ -181,9 +188,7 @@ class NoQuota:
     def note(self, upload: Upload) -> None:
         """Do nothing."""
 
-    async def reconcile(
-        self, records: Callable[[UploadId | None, int], Awaitable[list[Upload]]]
-    ) -> None:
+    async def reconcile(self, records: Records) -> None:
         """Do nothing."""
 
 

@@ -58,7 +58,7 @@ async def read_until_refused(body):
 def records_of(*uploads):
     """Give what reads the records of these uploads."""
 
-    async def read(after, limit):
+    async def read(after, limit, *, gently):
         ordered = sorted(uploads, key=lambda one: one.upload_id)
         return [one for one in ordered if after is None or one.upload_id > after][:limit]
 
@@ -319,6 +319,29 @@ async def test_only_open_uploads_need_not_be_known_to_admit_one(make_quota):
         await quota.admit(upload(1))
 
 
+@pytest.mark.parametrize(
+    ("ceiling", "counted", "gently"),
+    [
+        ({"stored": 10}, False, False),
+        ({"stored": 10}, True, True),
+        ({"open": 2}, False, True),
+        ({"open": 2}, True, True),
+    ],
+)
+async def test_records_are_read_in_haste_only_while_new_uploads_wait_for_the_counts(
+    make_quota, ceiling, counted, gently
+):
+    quota = await make_quota(of("all", **ceiling), empty=counted)
+    ways = set()
+
+    async def read(after, limit, *, gently):
+        ways.add(gently)
+        return []
+
+    await quota.reconcile(read)
+    assert ways == {gently}
+
+
 async def test_counts_outlive_the_process(make_quota):
     first = await make_quota(of("all", open=1))
     await first.admit(upload(1))
@@ -332,7 +355,7 @@ async def test_one_that_is_removed_while_it_is_counted_does_not_count_for_ever(m
     ghost = upload(1)
     pages = [[ghost], [], []]
 
-    async def read(_after, _limit):
+    async def read(_after, _limit, *, gently):
         return pages.pop(0)
 
     await quota.reconcile(read)
@@ -345,7 +368,7 @@ async def test_those_made_while_others_are_counted_push_none_of_them_out(make_qu
     late, *known = there
     times = 0
 
-    async def read(after, limit):
+    async def read(after, limit, *, gently):
         nonlocal times
         times += 1
         found = known if times == 1 else [late, *known]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 
 import pytest
 
 from tests.state.uploads import make_upload
 from tests.storage.fakes import data_path, ledger_path, opened, take
+from tusserver.storage import sweeping
 from tusserver.storage.ledger import SECTOR, format_ledger
+from tusserver.storage.pool import FilePool
 from tusserver.upload import Status, UploadId, new_upload_id
 
 DAY = 86_400.0
@@ -35,6 +38,16 @@ def age(directory, *upload_ids, seconds=2 * DAY):
                 os.utime(path, (time.time() - seconds, time.time() - seconds))
 
 
+def in_shard(shard, number=None):
+    """Make an id that lies in a directory, at a place among others."""
+    made = new_upload_id()
+    return UploadId(shard + made[2:] if number is None else f"{shard}{number:02x}{made[4:]}")
+
+
+def by_id(upload):
+    return upload.upload_id
+
+
 def present(directory):
     return {path.name for path in directory.glob("??/*")}
 
@@ -42,23 +55,24 @@ def present(directory):
 # --- scan -----------------------------------------------------------------------------------
 
 
-async def pages(storage, limit):
+async def pages(storage, limit, *, gently=False):
     found, after = [], None
-    while page := await storage.scan(after, limit):
+    while page := await storage.scan(after, limit, gently=gently):
         assert len(page) <= limit
         found += page
         after = page[-1].upload_id
     return found
 
 
-@pytest.mark.parametrize("limit", [1, 3, 7, 1000])
-async def test_all_records_are_listed_once_in_the_order_of_their_ids(storage, limit):
+@pytest.mark.parametrize("gently", [False, True])
+@pytest.mark.parametrize("limit", [1, 3, 7, 12, 1000])
+async def test_all_records_are_listed_once_in_the_order_of_their_ids(storage, limit, gently):
     uploads = [await create(storage) for _ in range(12)]
     uploads += [
         await create(storage, upload_id=UploadId("ab" + new_upload_id()[2:])) for _ in range(12)
     ]
     uploads.sort(key=lambda upload: upload.upload_id)
-    assert await pages(storage, limit) == uploads
+    assert await pages(storage, limit, gently=gently) == uploads
     ids = await storage.scan_ids(None, 1000)
     assert ids == [upload.upload_id for upload in uploads]
     assert await storage.scan_ids(ids[4], 3) == ids[5:8]
@@ -81,6 +95,72 @@ async def test_what_is_no_valid_record_is_passed_over_and_does_not_end_the_list(
     assert await pages(storage, 2) == uploads[5:]
     assert await pages(storage, 2) == uploads[5:]
     assert len(caplog.records) == 5
+
+
+@pytest.fixture
+def looks(monkeypatch):
+    """Count how often each directory is listed."""
+    looks = Counter()
+    names = sweeping._names
+
+    def counted(directory):
+        looks[directory.name] += 1
+        return names(directory)
+
+    monkeypatch.setattr(sweeping, "_names", counted)
+    return looks
+
+
+async def test_a_directory_is_listed_once_however_small_the_pages_are(storage, looks):
+    uploads = [await create(storage, upload_id=in_shard("ab")) for _ in range(20)]
+    uploads += [await create(storage, upload_id=in_shard("cd")) for _ in range(20)]
+    found = await pages(storage, 3)
+    assert len(found) == len(uploads)
+    assert looks == {"ab": 1, "cd": 1}
+
+
+async def test_many_who_read_on_keep_no_list_each_for_ever(storage, looks):
+    uploads = [await create(storage, upload_id=in_shard("ab")) for _ in range(40)]
+    for upload in sorted(uploads, key=by_id)[:-1]:
+        await storage.scan_ids(upload.upload_id, 1)
+    assert len(storage._scanner._rests) == sweeping.RESTS
+
+
+async def test_who_reads_on_later_gets_what_was_made_meanwhile(storage, monkeypatch):
+    first, _, third = [await create(storage, upload_id=in_shard("ab", n)) for n in (1, 2, 7)]
+    page = await storage.scan_ids(None, 1)
+    monkeypatch.setattr(sweeping, "GOOD_FOR", 0.0)
+    made = await create(storage, upload_id=in_shard("ab", 3))
+    rest = await storage.scan_ids(page[-1], 10)
+    assert page == [first.upload_id]
+    assert rest[1:] == [made.upload_id, third.upload_id]
+
+
+async def test_what_was_removed_after_its_directory_was_listed_is_not_given(storage):
+    uploads = [await create(storage, upload_id=in_shard("ab", n)) for n in (1, 2, 7)]
+    page = await storage.scan(None, 1)
+    lease = await take(storage, uploads[1].upload_id)
+    await storage.remove(lease)
+    assert await storage.scan(page[-1].upload_id, 10) == [uploads[2]]
+
+
+async def test_who_reads_gently_goes_to_a_thread_few_times(storage, monkeypatch):
+    runs = Counter()
+    run = FilePool.run
+
+    async def counted(pool, function, **options):
+        runs["all"] += 1
+        return await run(pool, function, **options)
+
+    for _ in range(200):
+        await create(storage)
+    monkeypatch.setattr(sweeping, "SLICE", 0.0)
+    monkeypatch.setattr(FilePool, "run", counted)
+    assert len(await storage.scan(None, 200)) == 200
+    hasty = runs.pop("all")
+    assert len(await storage.scan(None, 200, gently=True)) == 200
+    assert hasty >= 200
+    assert runs["all"] < hasty / 4
 
 
 # --- orphans --------------------------------------------------------------------------------

@@ -90,7 +90,10 @@ class StoringSettings(BaseModel):
     )
     expire_finished: Life = setting("TIME", "Life of a finished upload; never: kept.", default=None)
     sweep_interval: Wait = setting(
-        "TIME", "How often expired uploads are looked for.", default=60.0
+        "TIME",
+        "How often expired uploads are looked for; less often where reading all records takes more "
+        "than a quarter of it.",
+        default=60.0,
     )
     sweep_grace: Time = setting(
         "TIME",

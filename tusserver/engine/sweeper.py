@@ -37,6 +37,9 @@ BETWEEN = 0.0015
 """Seconds from one removal to the next: 10,000 take fifteen seconds."""
 CHORE = "sweep"
 CLOCK_TOLERANCE = 60.0
+REST = 4
+"""How much longer than it waits for records the sweeper rests between rounds, at least: reading a
+large store keeps a processor busy."""
 ORPHAN_AGE = 86_400.0
 ORPHANS_EVERY = 3_600.0
 MAX_EXPIRED = 100_000
@@ -70,6 +73,8 @@ class Sweeper:
         self._seen: dict[UploadId, float] = {}
         self._seen_before: dict[UploadId, float] = {}
         self._turn = 0.0
+        self._waited = 0.0
+        """Seconds for which the round that is over had nothing to do but wait for records."""
         self._drift: float | None = None
         self._orphans_at = parts.clock.monotonic() - ORPHANS_EVERY
 
@@ -82,7 +87,12 @@ class Sweeper:
                 logger.warning("sweeping was broken off: %s", error.message)
             except Exception:
                 logger.exception("sweeping failed; it goes on with the next round")
-            await asyncio.sleep(self._interval)
+            await asyncio.sleep(self.pause)
+
+    @property
+    def pause(self) -> float:
+        """Seconds from the end of the last round to the next."""
+        return max(self._interval, REST * self._waited)
 
     async def sweep(self) -> int:
         """Go through all records once; give the number of uploads removed."""
@@ -90,7 +100,7 @@ class Sweeper:
         if not self._clocks_agree() or not await parts.storage.elect(CHORE):
             return 0
         loop = asyncio.get_running_loop()
-        begun = loop.time()
+        begun, self._waited = loop.time(), 0.0
         self._seen_before, self._seen = self._seen, {}
         removed = await self._remove_seen()
         removed += await self._sweep_ledgers()
@@ -106,13 +116,20 @@ class Sweeper:
         removed = 0
         reading = self._read_on(None)
         try:
-            while page := await reading:
+            while page := await self._wait_for(reading):
                 reading = self._read_on(page[-1].upload_id)
                 removed += await self._in_turn(self._try_to_tend, page)
         finally:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
         return removed
+
+    async def _wait_for(self, reading: asyncio.Task[list[Upload]]) -> list[Upload]:
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        page = await reading
+        self._waited += loop.time() - begun
+        return page
 
     def _read_on(self, after: UploadId | None) -> asyncio.Task[list[Upload]]:
         page = self._parts.storage.scan(after, PAGE, gently=True)

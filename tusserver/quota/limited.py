@@ -22,10 +22,11 @@ from tusserver.quota.refusals import Refusals
 from tusserver.upload import Status
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Callable
     from contextlib import AbstractAsyncContextManager
 
     from tusserver.body import Body
+    from tusserver.gates import Records
     from tusserver.quota.ceilings import Ceilings
     from tusserver.quota.counter import Counter
     from tusserver.upload import Upload, UploadId
@@ -206,15 +207,13 @@ class LimitedQuota:
             self._rows[upload.upload_id] = self.row(upload)
         self._tell_soon(patient=True)
 
-    async def reconcile(
-        self, records: Callable[[UploadId | None, int], Awaitable[list[Upload]]]
-    ) -> None:
+    async def reconcile(self, records: Records) -> None:
         """Count anew, if that is due; see `Quota.reconcile`."""
         if self._ceilings.uploads:
             if self._lost_news:
                 self._lost_news = False
                 self._recount.want()
-            await self._recount.run(records)
+            await self._recount.run(records, waited_for=self._needed is not Filled.NO)
 
     # --- what counts ---------------------------------------------------------------------
 

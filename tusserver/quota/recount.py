@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tusserver.quota.counter import Dues, Filled, Row
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
+    from tusserver.gates import Records
     from tusserver.quota.counter import Counter
     from tusserver.upload import Upload, UploadId
-
-    Records = Callable[[UploadId | None, int], Awaitable[list[Upload]]]
 
 logger = logging.getLogger(__name__)
 
@@ -48,18 +48,22 @@ class Recount:
         """Have everything counted anew the next time."""
         self._due = self._clock()
 
-    async def run(self, records: Records) -> None:
-        """Count anew if that is due, or if nothing is known. Raises what both sides raise."""
+    async def run(self, records: Records, *, waited_for: bool) -> None:
+        """Count anew if that is due, or if nothing is known. Raises what both sides raise.
+
+        `waited_for`: nothing can be created until something is known.
+        """
         hurry = not (await self._counter.filled()).serves(self.kept)
         ghosts = await self._counter.ghosts() if self._counter.holds else ()
         if not (hurry or ghosts) and self._clock() < self._due:
             return
+        read = partial(records, gently=not (hurry and waited_for))
         total = changed = 0
         after: UploadId | None = None
         while True:
-            page = await records(after, PAGE)
+            page = await read(after, PAGE)
             upto = page[-1].upload_id if page else None
-            found = await self._compare(records, page, after=after, upto=upto)
+            found = await self._compare(read, page, after=after, upto=upto)
             total, changed = total + len(page), changed + found
             if upto is None:
                 break
@@ -75,13 +79,13 @@ class Recount:
             logger.info(told, total, changed)
 
     async def _compare(
-        self, records: Records, page: list[Upload], *, after: UploadId | None, upto: UploadId | None
+        self, read: Records, page: list[Upload], *, after: UploadId | None, upto: UploadId | None
     ) -> int:
         rows = [row for row in map(self._row, page) if not row.gone]
         found = await self._counter.compare(rows, after=after, upto=upto, grace=GRACE)
         if found.added:
             # One that was removed since it was read would count for ever.
-            again = await records(after, PAGE)
+            again = await read(after, PAGE)
             # New ones among them may have pushed the last ones to the next page.
             end = again[-1].upload_id if len(again) == PAGE else None
             still = {one.upload_id for one in again if not self._row(one).gone}

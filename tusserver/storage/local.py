@@ -99,6 +99,7 @@ class LocalStorage:
         self._held = self._holdings.held
         self._elected: dict[str, int] = {}
         self._opened: Opened | None = None
+        self._scans: Scanner | None = None
 
     # --- life ----------------------------------------------------------------------------
 
@@ -353,7 +354,9 @@ class LocalStorage:
 
     @property
     def _scanner(self) -> Scanner:
-        return Scanner(self._places, self._store.leases, self._pool)
+        if self._scans is None:
+            self._scans = Scanner(self._places, self._store.leases, self._pool)
+        return self._scans
 
     # --- pins ----------------------------------------------------------------------------
 

@@ -5,10 +5,10 @@ What is no coroutine here blocks: call it in a thread.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 from bisect import bisect_right
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -33,6 +33,15 @@ SLICE = 0.0005
 keep them waiting for ten times as long, at each step of a request."""
 PAUSE = 1.5
 """How much longer than it reads a gentle reader rests."""
+STRETCH = 0.05
+"""Seconds for which a gentle reader keeps its thread: the way to one and back costs as much as
+reading several ledgers."""
+NAMES = 500
+"""Names of files that are looked at in one step."""
+GOOD_FOR = 10.0
+"""Seconds for which the list of a directory serves who reads on."""
+RESTS = 16
+"""Pages of which is kept what comes behind them."""
 
 
 async def in_slices(
@@ -42,12 +51,23 @@ async def in_slices(
 
     `gently`: rest in between, for longer than a slice took.
     """
+    take = partial(_take_stretch if gently else _take_slice, steps)
     done = False
     while not done:
-        found, done = await pool.run(partial(_take_slice, steps))
+        found, done = await pool.run(take)
         yield found
-        if gently and not done:
-            await asyncio.sleep(SLICE * PAUSE)
+
+
+def _take_stretch(steps: Iterator[_T | None]) -> tuple[list[_T], bool]:
+    """Take slices and rest after each; tell whether the steps are over."""
+    found: list[_T] = []
+    deadline = time.monotonic() + STRETCH
+    done = False
+    while not done and time.monotonic() < deadline:
+        some, done = _take_slice(steps)
+        found += some
+        time.sleep(SLICE * PAUSE)
+    return found, done
 
 
 def _take_slice(steps: Iterator[_T | None]) -> tuple[list[_T], bool]:
@@ -63,6 +83,17 @@ def _take_slice(steps: Iterator[_T | None]) -> tuple[list[_T], bool]:
     return found, True
 
 
+@dataclass(frozen=True, slots=True)
+class _Rest:
+    """What was listed and not given yet: it need not be listed again for the next page."""
+
+    owners: list[UploadId]
+    shard: str
+    """The last directory that was listed."""
+    seen_at: float
+    """When, in seconds of a monotonic clock."""
+
+
 class Scanner:
     """Reads the records of a store in slices, between which requests get their turn."""
 
@@ -71,25 +102,56 @@ class Scanner:
         self._places = places
         self._reader = leases.reader
         self._pool = pool
+        self._rests: dict[UploadId, _Rest] = {}
+        """By the last upload of the page before."""
 
     async def ids(
         self, after: UploadId | None, limit: int, *, gently: bool = False
     ) -> list[UploadId]:
-        """Name up to `limit` uploads that have a ledger, in order. Raises: OSError."""
-        found: list[UploadId] = []
-        async for shards in in_slices(self._pool, self._shards(after), gently=gently):
-            found += [upload_id for owners in shards for upload_id in owners]
-            if len(found) >= limit:
-                break
-        return found[:limit]
+        """Name up to `limit` uploads that have a ledger, in order. Raises: OSError.
 
-    def _shards(self, after: UploadId | None) -> Iterator[list[UploadId] | None]:
+        Who asks for one page soon after another gets what was there when a directory was listed.
+        """
+        rest = self._rest_after(after)
+        if len(rest.owners) < limit:
+            seen_at = time.monotonic()
+            found, shard = rest.owners, rest.shard
+            steps = self._shards(after, behind=shard)
+            async for listed in in_slices(self._pool, steps, gently=gently):
+                for name, owners in listed:
+                    shard, found = name, found + owners
+                if len(found) >= limit:
+                    break
+            rest = _Rest(found, shard, seen_at)
+        page = rest.owners[:limit]
+        if page:
+            self._rests.pop(page[-1], None)
+            self._rests[page[-1]] = replace(rest, owners=rest.owners[limit:])
+            if len(self._rests) > RESTS:
+                del self._rests[next(iter(self._rests))]
+        return page
+
+    def _rest_after(self, after: UploadId | None) -> _Rest:
+        rest = None if after is None else self._rests.get(after)
+        if rest is None or rest.seen_at < time.monotonic() - GOOD_FOR:
+            return _Rest([], "", 0.0)
+        return rest
+
+    def _shards(
+        self, after: UploadId | None, *, behind: str
+    ) -> Iterator[tuple[str, list[UploadId]] | None]:
+        """List the directories behind one, without who does not come after an upload."""
         for shard in self._places.shards():
-            if after is not None and shard < after[:2]:
+            if shard <= behind or (after is not None and shard < after[:2]):
                 continue
             names = _names(self._places.root / shard)
-            owners = sorted(owner for name in names if (owner := ledger_owner(name)))
-            yield owners if after is None else owners[bisect_right(owners, after) :]
+            owners: list[UploadId] = []
+            for start in range(0, len(names), NAMES):
+                some = map(ledger_owner, names[start : start + NAMES])
+                owners += [owner for owner in some if owner is not None]
+                yield None
+            owners.sort()
+            yield shard, owners if after is None else owners[bisect_right(owners, after) :]
 
     async def records(self, after: UploadId | None, limit: int, *, gently: bool) -> list[Upload]:
         """Read up to `limit` valid records in the order of their ids. Raises: OSError.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import signal
 import tempfile
@@ -15,7 +16,7 @@ import pytest
 
 from tests.support.longform import LongForm, add_options
 from tests.support.redis_fixture import redis_server, start_redis
-from tests.support.server import MOUNTED, PROGRAM, TusServer
+from tests.support.server import MOUNTED, PROGRAM, WAY, TusServer
 from tests.support.watching import WATCHED, watch
 from tusserver.storage.pool import TimedWriter
 
@@ -129,7 +130,8 @@ def make_server(request: pytest.FixtureRequest) -> Iterator[Callable[..., TusSer
 def module_server(request: pytest.FixtureRequest) -> Iterator[TusServer]:
     """One server for the tests of a module: the program, and then mounted in an application."""
     # So that all tests see each of the ways that bodies take.
-    flags = ("--ingest", "socket") if request.param == PROGRAM else ()
+    way = os.environ.get(WAY, "socket")
+    flags = ("--ingest", way) if request.param == PROGRAM else ()
     with TusServer(*flags, mode=request.param) as server:
         yield server
         server.check_log()

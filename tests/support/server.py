@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 ROOT = Path(__file__).resolve().parents[2]
+WAY = "TUSSERVER_INGEST"
+"""What the servers of a run take from its environment: how they receive bodies."""
 PROGRAM = "program"
 MOUNTED = "mounted"
 MODULES = {PROGRAM: "tusserver", MOUNTED: "tests.support.host"}
@@ -131,7 +133,11 @@ class TusServer:
         return [*command, *self._flags]
 
     def _variables(self) -> dict[str, str]:
-        own = {name: value for name, value in os.environ.items() if "TUSSERVER_" not in name}
+        own = {
+            name: value
+            for name, value in os.environ.items()
+            if "TUSSERVER_" not in name or name == WAY
+        }
         return own | {"PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "error"} | self._environment
 
     def kill(self) -> None:

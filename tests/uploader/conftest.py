@@ -8,10 +8,15 @@ import random
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.request import Request, urlopen
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 18
@@ -24,6 +29,7 @@ class Uploader:
         self.folder = folder
         self.state = folder / "state"
         self.variables: dict[str, str] = {}
+        self._started: list[subprocess.Popen[bytes]] = []
 
     def file(self, name: str, size: int, *, seed: int = 1) -> bytes:
         """Write a file of random bytes; give them."""
@@ -36,12 +42,21 @@ class Uploader:
         own |= {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", "HOME": str(self.folder)}
         own |= {"XDG_STATE_HOME": str(self.state)} | self.variables
         options = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE} | options
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "tusserver", "upload", *words],
             cwd=self.folder,
             env=own,
             **({"stderr": subprocess.PIPE} | options),
         )
+        self._started.append(process)
+        return process
+
+    def close(self) -> None:
+        """End what a test that failed has left running, so that no other test hears of it."""
+        for process in self._started:
+            process.kill()
+            with suppress(BrokenPipeError), process:
+                process.wait()
 
     def ended(self, process: subprocess.Popen[bytes], given: bytes | None = None):
         """Wait for its end; give status, what it printed, and what it told."""
@@ -74,8 +89,10 @@ class Uploader:
 
 
 @pytest.fixture
-def uploader(upload_dir: Path) -> Uploader:
-    return Uploader(upload_dir)
+def uploader(upload_dir: Path) -> Iterator[Uploader]:
+    uploader = Uploader(upload_dir)
+    yield uploader
+    uploader.close()
 
 
 def content(url: str, **headers: str) -> bytes:

@@ -143,7 +143,7 @@ def test_an_upload_that_the_server_lost_is_begun_anew(server, uploader):
 
 def test_two_runs_do_not_take_the_upload_from_each_other(server, uploader):
     data = uploader.file("a.bin", SIZE)
-    with Proxy(server.port, rate=6_000_000) as proxy:
+    with Proxy(server.port, rate=3_000_000) as proxy:
         first = uploader.start("a.bin", "--to", proxy.url)
         wait_for(lambda: proxy.forwarded > SIZE // 4)
         second = uploader.run("a.bin", "--to", proxy.url)

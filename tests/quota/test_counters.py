@@ -279,6 +279,18 @@ async def test_nothing_is_admitted_before_everything_needed_was_counted(make_cou
     await counter.tidy()
 
 
+async def test_a_count_that_is_over_says_so_unless_all_was_lost_meanwhile(make_counter):
+    counter = await make_counter(ceilings("all", stored=100))
+    assert not await counter.confirm_filled(Filled.BYTES)
+    assert await counter.filled() is Filled.NO
+    await counter.set_filled(Filled.NO)
+    assert await counter.filled() is Filled.NO
+    assert await counter.confirm_filled(Filled.BYTES)
+    assert await counter.filled() is Filled.BYTES
+    assert await counter.confirm_filled(Filled.OPEN)
+    assert await counter.filled() is Filled.OPEN
+
+
 async def test_many_at_once_never_get_more_than_there_is(make_counter):
     limits = Ceilings(all=Ceiling(open=20, stored=1000))
     counters = [await make_counter(limits) for _ in range(3)]

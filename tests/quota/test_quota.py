@@ -342,6 +342,33 @@ async def test_records_are_read_in_haste_only_while_new_uploads_wait_for_the_cou
     assert ways == {gently}
 
 
+@pytest.mark.parametrize("make_counter", ["redis"], indirect=True)
+@pytest.mark.parametrize("hurry", [False, True])
+async def test_counts_that_are_lost_while_they_are_compared_are_counted_anew(
+    make_quota, redis_server, hurry
+):
+    quota = await make_quota(of("all", stored=10), empty=not hurry)
+    there = finished(upload(9))
+    read = records_of(there)
+    losses = 0
+
+    async def read_and_lose(after, limit, *, gently):
+        nonlocal losses
+        if after is not None:
+            losses += 1
+            await asyncio.to_thread(redis_server.flush)
+        return await read(after, limit, gently=gently)
+
+    await quota.reconcile(read_and_lose)
+    assert losses == 1
+    with pytest.raises(TooManyRequests, match="counting"):
+        await quota.admit(upload(1))
+    await quota.reconcile(read)
+    await quota.admit(upload(1))
+    with pytest.raises(StoreExhausted):
+        await quota.admit(upload(1))
+
+
 async def test_counts_outlive_the_process(make_quota):
     first = await make_quota(of("all", open=1))
     await first.admit(upload(1))

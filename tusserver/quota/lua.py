@@ -122,6 +122,13 @@ local function settle(at)
 end
 """
 
+CONFIRM = """
+-- KEYS: counts; ARGV: how completely records were counted
+if redis.call('HEXISTS', KEYS[1], 'filled') == 0 then return 0 end
+redis.call('HSET', KEYS[1], 'filled', ARGV[1])
+return 1
+"""
+
 SETTLE = (
     _ROWS
     + _SETTLE

@@ -57,6 +57,8 @@ class Recount:
         ghosts = await self._counter.ghosts() if self._counter.holds else ()
         if not (hurry or ghosts) and self._clock() < self._due:
             return
+        if hurry:
+            await self._counter.set_filled(Filled.NO)
         read = partial(records, gently=not (hurry and waited_for))
         total = changed = 0
         after: UploadId | None = None
@@ -72,7 +74,9 @@ class Recount:
         if ghosts:
             await self._counter.bury(ghosts)
         await self._counter.tidy()
-        await self._counter.set_filled(self.kept)
+        if not await self._counter.confirm_filled(self.kept):
+            logger.warning("counts were lost while they were compared with the records")
+            return  # Nothing is known again, so this is done anew at once.
         self._due = self._clock() + EVERY
         if changed:
             told = "compared the counts of %d uploads with their records: corrected %d"

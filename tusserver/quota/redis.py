@@ -195,6 +195,11 @@ class RedisCounter:
         script = "return redis.call('HSET', KEYS[1], 'filled', ARGV[1])"
         await self._scripts.evaluate(script, (lua.COUNTS,), filled.value)
 
+    async def confirm_filled(self, filled: Filled) -> bool:
+        """Say so, unless all was lost; see `Counter.confirm_filled`."""
+        reply = await self._scripts.evaluate(lua.CONFIRM, (lua.COUNTS,), filled.value)
+        return bool(reply)
+
     async def compare(
         self, rows: Sequence[Row], *, after: UploadId | None, upto: UploadId | None, grace: float
     ) -> Comparison:

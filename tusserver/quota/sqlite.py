@@ -160,6 +160,17 @@ class SqliteCounter:
         """Say how completely they were."""
         await self._batches.do(lambda tables: tables.set_filled(filled))
 
+    async def confirm_filled(self, filled: Filled) -> bool:
+        """Say so, unless all was lost; see `Counter.confirm_filled`."""
+
+        def confirm(tables: Tables) -> bool:
+            told = tables.was_told()
+            if told:
+                tables.set_filled(filled)
+            return told
+
+        return await self._batches.do(confirm)
+
     async def compare(
         self, rows: Sequence[Row], *, after: UploadId | None, upto: UploadId | None, grace: float
     ) -> Comparison:

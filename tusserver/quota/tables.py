@@ -372,6 +372,10 @@ class Tables:
         self._db.execute("INSERT OR REPLACE INTO facts VALUES ('filled', ?)", (filled.value,))
         self._filled = filled
 
+    def was_told(self) -> bool:
+        """Tell whether `set_filled` was called since the database was made."""
+        return bool(self._db.execute("SELECT 1 FROM facts WHERE name = 'filled'").fetchone())
+
     def compare(
         self, rows: Sequence[Row], *, after: UploadId | None, upto: UploadId | None, grace: float
     ) -> Comparison:

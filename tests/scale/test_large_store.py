@@ -133,7 +133,7 @@ async def test_a_sweep_without_its_state_store_ends_and_leaves_nothing_running(b
     assert not [name for name in go if list(house.directory.glob(f"??/{name}*"))]
 
 
-async def test_a_store_that_takes_long_to_read_is_not_read_all_the_time(build):
+async def test_a_store_that_takes_long_to_read_is_not_read_all_the_time(build, monkeypatch):
     house = await build(storage=WatchedStorage)
     await house.create(10)
     sweeper = house.engine.sweeper
@@ -143,6 +143,9 @@ async def test_a_store_that_takes_long_to_read_is_not_read_all_the_time(build):
     house.parts.storage.scan_seconds = 0.3
     await sweeper.sweep()
     assert quick < 0.3 * REST <= sweeper.pause
+    monkeypatch.setattr("tusserver.engine.sweeper.LONGEST_REST", 0.5)
+    assert sweeper.pause == 0.5
+    monkeypatch.undo()
     house.parts.storage.scan_seconds = 0.0
     await sweeper.sweep()
     assert sweeper.pause < 0.3 * REST

@@ -40,6 +40,8 @@ CLOCK_TOLERANCE = 60.0
 REST = 4
 """How much longer than it waits for records the sweeper rests between rounds, at least: reading a
 large store keeps a processor busy."""
+LONGEST_REST = 3_600.0
+"""Seconds; a disk that hung for hours must not keep it away for days."""
 ORPHAN_AGE = 86_400.0
 ORPHANS_EVERY = 3_600.0
 MAX_EXPIRED = 100_000
@@ -92,7 +94,7 @@ class Sweeper:
     @property
     def pause(self) -> float:
         """Seconds from the end of the last round to the next."""
-        return max(self._interval, REST * self._waited)
+        return max(self._interval, min(REST * self._waited, LONGEST_REST))
 
     async def sweep(self) -> int:
         """Go through all records once; give the number of uploads removed."""

@@ -194,7 +194,7 @@ class Counter(Protocol):
         """Tell how completely the records were counted."""
 
     async def set_filled(self, filled: Filled) -> None:
-        """Say so; NO at the begin of a count."""
+        """Say so."""
 
     async def confirm_filled(self, filled: Filled) -> bool:
         """Say so at the end of a count, unless all was lost since `set_filled`; tell which."""

@@ -53,12 +53,13 @@ class Recount:
 
         `waited_for`: nothing can be created until something is known.
         """
-        hurry = not (await self._counter.filled()).serves(self.kept)
+        filled = await self._counter.filled()
+        hurry = not filled.serves(self.kept)
         ghosts = await self._counter.ghosts() if self._counter.holds else ()
         if not (hurry or ghosts) and self._clock() < self._due:
             return
         if hurry:
-            await self._counter.set_filled(Filled.NO)
+            await self._counter.set_filled(filled)  # So that it is missed once all is lost.
         read = partial(records, gently=not (hurry and waited_for))
         total = changed = 0
         after: UploadId | None = None
@@ -75,7 +76,7 @@ class Recount:
             await self._counter.bury(ghosts)
         await self._counter.tidy()
         if not await self._counter.confirm_filled(self.kept):
-            logger.warning("counts were lost while they were compared with the records")
+            logger.warning("counts were lost while they were compared: they are counted anew")
             return  # Nothing is known again, so this is done anew at once.
         self._due = self._clock() + EVERY
         if changed:

@@ -44,6 +44,7 @@ class StreamBody:
     __slots__ = (
         "_content",
         "_gone",
+        "_has_begun",
         "_idle_timeout",
         "_last_byte_at",
         "_length",
@@ -73,6 +74,7 @@ class StreamBody:
         # What `end` is once `_rest` is delivered.
         self._then: BodyEnd | None = None if request.body_exists else BodyEnd.COMPLETE
         self._gone = False
+        self._has_begun = False
         self._waiting_since: float | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -93,9 +95,16 @@ class StreamBody:
 
     @property
     def last_byte_at(self) -> float:
-        """Give the loop time at which the last byte was seen to have arrived."""
+        """Give the loop time at which the last byte was seen to have arrived.
+
+        While its reader does something else, the client is not silent: what it sends waits for us.
+        """
         self._notice()
-        return self._last_byte_at
+        if not self._has_begun:
+            return self._last_byte_at
+        if self._waiting_since is None:
+            return self._loop.time()
+        return max(self._last_byte_at, self._waiting_since)
 
     def _notice(self) -> None:
         # Bytes that nobody has read yet are no silence either: the total grows with them.
@@ -256,6 +265,7 @@ class StreamBody:
     # --- waiting
 
     def _start_waiting(self) -> None:
+        self._has_begun = True
         self._waiting_since = self._loop.time()
         if self._timer is None:
             self._arm(self._waiting_since + self._idle_timeout)
@@ -277,7 +287,8 @@ class StreamBody:
         if parser_gave_up(self._request.protocol, self._content):
             self._content.set_exception(web.RequestPayloadError("malformed chunk"))
             return
-        due = self._waiting_since + self._idle_timeout
+        # Not by when the read began: after a stall of ours bytes may be here that it has not seen.
+        due = self.last_byte_at + self._idle_timeout
         if self._loop.time() < due:
             self._arm(due)
         else:

@@ -27,6 +27,12 @@ def describe(directory: Path) -> dict[str, str]:
     }
 
 
+def write_out(directory: Path) -> None:
+    """Wait until the file system of a directory has written all it had; leave others alone."""
+    command = ["sync", "--file-system", str(directory)]
+    subprocess.run(command, check=True)  # noqa: S603
+
+
 def _python() -> str:
     """Give the version of Python, and whose build it is.
 

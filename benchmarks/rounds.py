@@ -6,7 +6,6 @@ another one, and ratios are made within a round. Before it is measured a server 
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import tempfile
@@ -16,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from benchmarks.machine import write_out
 from benchmarks.sample import Better, Sample, Scale
 from benchmarks.servers import Paths, Running, Unavailable, start
 
@@ -158,7 +158,7 @@ async def _once(
         _blame(server, outcome, why)
         return
     server.release()
-    os.sync()
+    write_out(server.directory)
     outcome.add(server.name, sample)
     figures = ", ".join(f"{name} {one.value:.4g} {one.unit}" for name, one in sample.items())
     print(f"  {server.name}: {figures}", flush=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.clients import drive, wire
 from benchmarks.clients.bulk import warm_pages
+from benchmarks.machine import write_out
 from benchmarks.sample import GIB, MIB, Sample, Scale, higher, lower, percentile
 from benchmarks.workloads import OURS, TUS_PEERS, Workload
 
@@ -40,7 +41,7 @@ async def _slow(server: Running, scale: Scale) -> Sample:
 
 def _need_slow(directory: Path) -> None:
     """Raise RuntimeError if the disk is quick, having waited until it has written all it had."""
-    os.sync()
+    write_out(directory)
     path, size, begun = directory.parent / "how-slow", 16 * MIB, time.perf_counter()
     with path.open("wb") as file:
         file.write(bytes(size))

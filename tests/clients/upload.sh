@@ -31,7 +31,7 @@ for _ in $(seq 200); do
   fi
   if [ -n "$offset" ]; then
     tail -c "+$((offset + 1))" "$file" |
-      tus -v -o /dev/null -X PATCH -H "Upload-Offset: $offset" \
+      tus -v -o /dev/null --expect100-timeout 20 -X PATCH -H "Upload-Offset: $offset" \
         -H 'Content-Type: application/offset+octet-stream' "$@" "$url" || true
   fi
 done

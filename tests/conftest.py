@@ -32,7 +32,7 @@ CLOCKED = {
 """Folders whose tests watch clocks, processes and browsers: those that fail are run once more.
 
 Counted as `rerun` in the summary. Where bytes and offsets are the subject nothing gets a second
-chance: what goes wrong there once in a thousand runs is a finding.
+chance but what was only late (`Late`): what goes wrong there once in a thousand runs is a finding.
 """
 
 
@@ -67,6 +67,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(here) and item.path.relative_to(here).parts[0] in CLOCKED:
             item.add_marker(pytest.mark.flaky(reruns=1))
+        else:
+            item.add_marker(pytest.mark.flaky(reruns=2, only_rerun=[r"^Late: "]))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -104,6 +106,7 @@ def quick_disk() -> Iterator[None]:
     # Not by `monkeypatch`: what tests change with it would be put back after their stores close.
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TimedWriter, "_may_write", lambda *_: True)
+        patch.setattr(TimedWriter, "_judge", lambda *_: False)
         yield
 
 

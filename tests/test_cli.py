@@ -19,6 +19,7 @@ from urllib.request import Request, urlopen
 import pytest
 
 from tests.support.ports import free_port
+from tests.support.waiting import eventually
 from tusserver import cli
 from tusserver.commands.serve import greeting
 from tusserver.config import Settings
@@ -153,6 +154,14 @@ def test_a_signal_ends_it_in_good_order(directory, number):
         assert "Traceback" not in errors
 
 
+def refuses(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=SECONDS).close()
+    except ConnectionError:
+        return True
+    return False
+
+
 def test_a_second_signal_ends_it_at_once(directory):
     with serving("--port=0", "--shutdown-timeout=1h", directory=directory) as (process, lines):
         port = int(re.search(r":([0-9]+)/", lines[0])[1])
@@ -170,6 +179,8 @@ def test_a_second_signal_ends_it_at_once(directory):
             reader.sendall(f"GET {location} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
             assert reader.recv(100)
             process.send_signal(signal.SIGTERM)
+            # Two that come before it looks would be one.
+            assert eventually(lambda: refuses(port), within=SECONDS)
             with pytest.raises(subprocess.TimeoutExpired):
                 process.wait(0.5)
             process.send_signal(signal.SIGTERM)

@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.clients import tus_js, tuspy
 from tests.support.content import GIB, KIB, MIB, assert_arrived, make_file
+from tests.support.proxy import Proxy
 from tests.support.raw import Tus
 
 if TYPE_CHECKING:
@@ -113,16 +114,17 @@ def test_an_aborted_upload_is_resumed_by_another_process(server: TusServer, tmp_
 def test_tuspy_resumes_in_another_process(server: TusServer, tmp_path: Path) -> None:
     file = make_file(tmp_path / "file", SEVERAL_CHUNKS)
     options = {"storage": tmp_path / "urls.json", "chunk_size": 64 * KIB}
-    with tuspy(server.url, file, **options) as run:
-        run.wait_for("progress")
-        run.kill()
-        url = run.url
-        assert not run.told("success")
-    with tuspy(server.url, file, **options) as run:
-        run.finish()
-        assert run.urls == [url]
-        assert run.told("url")[0]["offset"] > 0
-        assert_arrived(url, SEVERAL_CHUNKS)
+    with Proxy(server.port, rate=4 * MIB) as proxy:
+        with tuspy(proxy.url, file, **options) as run:
+            run.wait_for("progress")
+            run.kill()
+            url = run.url
+            assert not run.told("success")
+        with tuspy(proxy.url, file, **options) as run:
+            run.finish()
+            assert run.urls == [url]
+            assert run.told("url")[0]["offset"] > 0
+            assert_arrived(url, SEVERAL_CHUNKS)
 
 
 def test_an_upload_is_terminated_in_the_middle(server: TusServer, tmp_path: Path) -> None:

@@ -191,6 +191,7 @@ async def build(tmp_path):
         state_url=None,
         clock=None,
         started=True,
+        chores=True,
         extensions=ALL,
         digests=None,
     ):
@@ -214,7 +215,7 @@ async def build(tmp_path):
         engine = UploadEngine(parts, sweep_interval=3600.0, sweep_grace=grace)
         house = House(engine, tmp_path, clock)
         if started:
-            await engine.start()
+            await engine.start(chores=chores)
             houses.append(house)
         return house
 

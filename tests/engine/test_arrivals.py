@@ -16,11 +16,12 @@ class SlowToPeek(LocalStorage):
     """A storage whose next looks at a record can be made slow."""
 
     slow_looks = 0
+    gate = None
 
     async def peek(self, upload_id):
         if self.slow_looks > 0:
             self.slow_looks -= 1
-            await asyncio.sleep(0.1)
+            await (self.gate.wait() if self.gate else asyncio.sleep(0.1))
         return await super().peek(upload_id)
 
 
@@ -40,10 +41,10 @@ async def test_head_tells_what_an_append_brought_that_came_before_it(build):
 async def test_head_does_not_wait_long_for_an_append_that_cannot_begin(build):
     house = await build(storage=SlowToPeek)
     upload = await house.create(10)
-    house.parts.storage.slow_looks = 20
+    house.parts.storage.slow_looks = 200
     append = house.start_append(upload, 0, FedBody(b"01234", end=None))
     await asyncio.sleep(0)
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(10):
         assert (await house.head(upload)).offset in {0, 5}
     house.parts.storage.slow_looks = 0
     assert (await house.append(upload, (await house.head(upload)).offset, FedBody())).offset == 5
@@ -56,11 +57,13 @@ async def test_an_append_that_was_overtaken_on_its_way_does_not_stop_the_newer_o
     house = await build(storage=SlowToPeek)
     upload = await house.create(10)
     house.parts.storage.slow_looks = 1
+    house.parts.storage.gate = asyncio.Event()
     older = house.start_append(upload, 0, FedBody(b"abc", end=None))
     await eventually(lambda: house.parts.storage.slow_looks == 0)
     body = FedBody(end=None)
     newer = house.start_append(upload, 0, body)
     await house.receiving(upload)
+    house.parts.storage.gate.set()
     with pytest.raises(AppendSuperseded):
         await older
     body.feed(b"0123456789")

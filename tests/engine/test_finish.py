@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
@@ -140,6 +141,8 @@ async def test_post_receive_is_told_while_the_body_streams_but_not_for_each_comm
     upload = await house.create(1000)
     body = FedBody(b"x", end=None)
     append = house.start_append(upload, 0, body)
+    await house.receiving(upload)
+    begun = time.monotonic()
     for _ in range(24):
         await asyncio.sleep(0.1)
         body.feed(b"x")
@@ -147,7 +150,7 @@ async def test_post_receive_is_told_while_the_body_streams_but_not_for_each_comm
     body.finish(BodyEnd.DISCONNECTED)
     with pytest.raises(Exception, match="well-formed"):
         await append
-    assert 1 <= len(told.events) <= 4
+    assert 1 <= len(told.events) <= time.monotonic() - begun + 2
 
 
 async def test_while_a_pre_hook_runs_patch_and_delete_are_refused_and_head_answers(build):

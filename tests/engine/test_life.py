@@ -37,7 +37,7 @@ async def test_a_start_that_fails_half_way_leaves_nothing_open(build, fault, mon
         monkeypatch.setattr(getattr(house.parts, fault), "open", refuse)
     with pytest.raises(ConfigError, match="is wrong"):
         await house.engine.start()
-    assert not threads()
+    assert await eventually(lambda: not threads())
     assert open_files() == before
     assert not list((house.directory / ".tusserver" / "run").glob("*"))
     await house.engine.close()
@@ -52,7 +52,7 @@ async def test_an_engine_may_be_closed_twice_and_without_a_start(build):
     await house.append(upload, 0, FedBody(b"01234"))
     await asyncio.gather(house.engine.close(), house.engine.close())
     await house.engine.close()
-    assert not threads()
+    assert await eventually(lambda: not threads())
 
 
 async def test_closing_sees_a_commit_through_that_is_under_way(build):
@@ -82,16 +82,18 @@ async def test_closing_sees_a_commit_through_that_is_under_way(build):
 async def test_what_an_append_that_must_be_cancelled_still_does_is_waited_for(build, monkeypatch):
     monkeypatch.setattr("tusserver.engine.core.STOP_SECONDS", 0.2)
 
+    asked = asyncio.Event()
+
     async def pre_finish(_event):
+        asked.set()
         await asyncio.sleep(3600)
 
     house = await build(started=False, hooks=CallableHooks(pre_finish=pre_finish))
     await house.engine.start()
     upload = await house.create(5)
     append = house.start_append(upload, 0, FedBody(b"hello"))
-    await eventually(lambda: house.parts.slots.holder(upload.upload_id) is not None)
-    await asyncio.sleep(0.1)
-    async with asyncio.timeout(3):
+    await asked.wait()
+    async with asyncio.timeout(10):
         await house.engine.close()
     with pytest.raises(asyncio.CancelledError):
         await append
@@ -100,7 +102,8 @@ async def test_what_an_append_that_must_be_cancelled_still_does_is_waited_for(bu
     assert (await after.head(upload)).offset == 4
 
 
-async def test_a_stop_does_not_wait_for_an_event_that_is_tried_again_later(build):
+async def test_a_stop_does_not_wait_for_an_event_that_is_tried_again_later(build, monkeypatch):
+    monkeypatch.setattr("tusserver.engine.events.RETRY_FIRST", 60.0)
     tries = []
 
     async def post_finish(event):
@@ -112,7 +115,7 @@ async def test_a_stop_does_not_wait_for_an_event_that_is_tried_again_later(build
     upload = await house.create(5)
     await house.append(upload, 0, FedBody(b"hello"))
     assert await eventually(lambda: tries)
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(10):
         await house.engine.close()
     after = await build()
     assert (await after.record(upload)).event is EventState.PENDING

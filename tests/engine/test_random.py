@@ -141,6 +141,8 @@ class Client:
                     await self._terminate(upload)
                     return
                 offset = await self._head(upload)
+                while upload.flowed and not upload.complete:
+                    offset = await self._head(upload)
                 if not upload.complete:
                     await self._act(upload, offset)
         self.done.append(upload)

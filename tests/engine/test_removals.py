@@ -77,7 +77,7 @@ async def test_an_upload_without_its_data_file_can_be_terminated(house):
 
 
 async def test_an_expired_upload_without_its_data_file_is_swept(build):
-    house = await build(limits=Limits(expire_after=100.0), grace=0.0)
+    house = await build(limits=Limits(expire_after=100.0), grace=0.0, chores=False)
     upload = await house.create(10)
     (house.directory / upload.upload_id[:2] / upload.upload_id).unlink()
     await house.engine.sweeper.sweep()
@@ -95,7 +95,7 @@ async def test_one_upload_that_cannot_be_removed_does_not_keep_the_others(build)
                 raise StorageFault
             return await super().lease(upload_id, on_contended=on_contended, timeout=timeout)
 
-    house = await build(storage=Damaged, limits=Limits(expire_after=100.0), grace=0.0)
+    house = await build(storage=Damaged, limits=Limits(expire_after=100.0), grace=0.0, chores=False)
     uploads = [await house.create(10) for _ in range(3)]
     await house.engine.sweeper.sweep()
     house.parts.storage.damaged = min(upload.upload_id for upload in uploads)

@@ -42,7 +42,7 @@ async def test_an_expired_upload_is_gone_for_clients_at_once_and_removed_after_t
 
 
 async def test_finished_uploads_stay_unless_they_have_a_time_of_their_own(build):
-    house = await build(limits=Limits(expire_after=100.0), grace=0.0)
+    house = await build(limits=Limits(expire_after=100.0), grace=0.0, chores=False)
     upload = await house.create(5)
     await house.append(upload, 0, FedBody(b"hello"))
     house.clock.pass_(1000)
@@ -53,7 +53,9 @@ async def test_finished_uploads_stay_unless_they_have_a_time_of_their_own(build)
 
 
 async def test_finished_uploads_expire_when_they_are_to(build):
-    house = await build(limits=Limits(expire_after=100.0, expire_finished=500.0), grace=0.0)
+    house = await build(
+        limits=Limits(expire_after=100.0, expire_finished=500.0), grace=0.0, chores=False
+    )
     upload = await house.create(5)
     await house.append(upload, 0, FedBody(b"hello"))
     house.clock.pass_(400)
@@ -69,7 +71,7 @@ async def test_finished_uploads_expire_when_they_are_to(build):
 
 @pytest.mark.clause("EXP-08")
 async def test_nothing_is_removed_under_a_running_writer(build):
-    house = await build(limits=Limits(expire_after=100.0), grace=0.0)
+    house = await build(limits=Limits(expire_after=100.0), grace=0.0, chores=False)
     upload = await house.create(10)
     body = FedBody(b"01234", end=None)
     append = house.start_append(upload, 0, body)
@@ -113,9 +115,9 @@ async def test_the_removal_that_a_crash_broke_off_is_finished(house):
 
 
 async def test_only_one_process_of_a_store_sweeps(build):
-    first = await build(limits=Limits(expire_after=100.0), grace=0.0)
+    first = await build(limits=Limits(expire_after=100.0), grace=0.0, chores=False)
     clock = first.clock
-    second = await build(limits=Limits(expire_after=100.0), grace=0.0, clock=clock)
+    second = await build(limits=Limits(expire_after=100.0), grace=0.0, clock=clock, chores=False)
     await first.create(10)
     await swept(first)
     clock.pass_(101)

@@ -20,7 +20,7 @@ from tests.support.waiting import eventually
 
 NAME = "uploads"
 QUORUM = 2
-DOWN_MS = 1000
+DOWN_MS = 3000
 SETTINGS = f"""
 sentinel monitor {NAME} 127.0.0.1 {{primary}} {QUORUM}
 sentinel down-after-milliseconds {NAME} {DOWN_MS}

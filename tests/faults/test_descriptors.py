@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.faults.clients import WAITS, Upload
-from tests.support.raw import Tus
+from tests.support.served import Served
 from tests.support.waiting import eventually
 
 MIB = 1024 * 1024
@@ -30,7 +30,7 @@ def _lowest_free(numbers):
 
 def test_without_descriptors_uploads_wait_and_go_on(make_server, state_url, dice):
     server = make_server(state=state_url)
-    tus = Tus(server.url)
+    tus = Served(server)
     running, idle = (Upload(tus, dice.randbytes(MIB)) for _ in range(2))
     idle.send(1000)
     with tus.wire() as first, tus.wire() as second:
@@ -38,10 +38,11 @@ def test_without_descriptors_uploads_wait_and_go_on(make_server, state_url, dice
             assert tus.request("OPTIONS", wire=wire).status in {200, 204}
         size = {"Content-Length": str(MIB)}
         first.send(tus.append_message(running.target, 0, running.data[: MIB // 2], size))
-        assert first.is_silent()
+        assert tus.holds(running.target, running.data[: MIB // 2])
         # What is open is closed after a moment; this test is about what has to be opened.
-        path = str(server.data_file(idle.target))
-        assert eventually(lambda: path not in _open_files(server), within=15.0)
+        data = server.data_file(idle.target)
+        paths = {str(data), str(data.with_suffix(".meta"))}
+        assert eventually(lambda: not paths & _open_files(server), within=15.0)
         with exhausted(server):
             post = tus.post({"Upload-Length": "5"}, wire=second)
             assert post.status == 503

@@ -6,6 +6,7 @@ import pytest
 
 from tests.faults.clients import Upload, digest
 from tests.support.raw import Tus
+from tests.support.served import Served
 
 MIB = 1024 * 1024
 PIECE = 100_000
@@ -45,12 +46,12 @@ def test_files_that_are_removed_between_requests(make_server, state_url, dice, w
 @each
 def test_files_that_are_removed_while_bytes_arrive(make_server, state_url, dice, what):
     server = make_server(state=state_url)
-    tus = Tus(server.url)
+    tus = Served(server)
     upload = Upload(tus, dice.randbytes(MIB))
     with tus.wire() as wire:
         size = {"Content-Length": str(MIB)}
         wire.send(tus.append_message(upload.target, 0, upload.data[: MIB // 2], size))
-        assert wire.is_silent()
+        assert tus.holds(upload.target, upload.data[: MIB // 2])
         remove(server, upload, what)
         wire.send(upload.data[MIB // 2 :])
         answer = wire.response("PATCH")

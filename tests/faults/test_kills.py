@@ -9,6 +9,7 @@ import pytest
 from tests.faults.checks import check_all, check_events, run_clients, settle
 from tests.faults.killing import Killing
 from tests.faults.model import Promise
+from tests.faults.slowness import Slowness
 from tests.faults.victim import Victim
 from tests.faults.world import World
 from tests.hooks.receivers import receiving
@@ -36,13 +37,14 @@ def test_killed_at_any_moment_nothing_acknowledged_is_lost(victim, amount, seed,
     server, receiver = victim
     world = World(Promise(expire_after=EXPIRE_AFTER), server.upload_dir)
     world.begin(server.url)
-    clients = run_clients(world, seed)
     killing = Killing(server, world, random.Random(seed))
-    try:
-        killing.run(amount(8, 125))
-    finally:
-        world.ending.set()
-    settle(world, clients)
+    with Slowness(server.upload_dir) as world.slowness:
+        clients = run_clients(world, seed)
+        try:
+            killing.run(amount(8, 125))
+        finally:
+            world.ending.set()
+        settle(world, clients)
     unknown = check_all(server, world, seed)
     check_events(receiver, world, unknown)
     assert server.terminate() == 0

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from tests.faults.client import Client
     from tests.faults.model import Promise, Upload
+    from tests.faults.slowness import Slowness
 
 PATIENCE = 60.0
 """Seconds without a server after which a client gives up: the run itself went wrong."""
@@ -41,6 +42,8 @@ class World:
         """Every upload whose creation was answered."""
         self.turned = threading.Event()
         """The server was struck."""
+        self.slowness: Slowness | None = None
+        """Of the disk, where it is known."""
         self._lock = threading.Lock()
         self._lasted: dict[str, list[float]] = defaultdict(list)
         self._armed: tuple[str, float, Callable[[], None]] | None = None

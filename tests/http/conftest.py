@@ -12,6 +12,7 @@ from tests.conftest import watch
 from tests.support.raw import Tus
 from tests.support.redis_fixture import need_redis_server
 from tests.support.redis_server import RedisServer
+from tests.support.served import Served
 from tests.support.server import MOUNTED, PROGRAM, TusServer
 
 if TYPE_CHECKING:
@@ -65,8 +66,8 @@ def with_flags(request: pytest.FixtureRequest, pool: ServerOf) -> Callable[..., 
 
 
 @pytest.fixture
-def tus(server: TusServer) -> Tus:
-    return Tus(server.url)
+def tus(server: TusServer) -> Served:
+    return Served(server)
 
 
 @pytest.fixture
@@ -159,7 +160,7 @@ def pair_servers(request: pytest.FixtureRequest) -> Iterator[tuple[TusServer, Tu
 @pytest.fixture
 def pair(
     request: pytest.FixtureRequest, pair_servers: tuple[TusServer, TusServer]
-) -> tuple[Tus, Tus]:
+) -> tuple[Served, Served]:
     """Give the server of the older request and that of the newer one; they may be the same."""
     first, second = (watch(request, server) for server in pair_servers)
-    return Tus(first.url), Tus(second.url)
+    return Served(first), Served(second)

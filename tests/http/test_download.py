@@ -326,7 +326,7 @@ def test_a_slow_reader_holds_up_nobody(tus: Tus) -> None:
     target = tus.upload(data)
     with tus.wire() as slow:
         slow.send(tus.message("GET", target))
-        assert not slow.is_silent()
+        assert not slow.is_silent(for_=10)
         assert tus.content(target) == data
         assert tus.offset(target) == len(data)
         assert slow.response("GET").body == data
@@ -337,7 +337,7 @@ def test_a_reader_that_goes_away_harms_nobody(tus: Tus) -> None:
     for _ in range(5):
         with tus.wire() as wire:
             wire.send(tus.message("GET", target))
-            assert not wire.is_silent()
+            assert not wire.is_silent(for_=10)
             wire.reset()
     assert len(tus.content(target)) == 30_000_000
 

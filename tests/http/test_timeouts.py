@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.http.conftest import MODES
 from tests.support.raw import OFFSET_STREAM, Tus
 
 if TYPE_CHECKING:
@@ -31,10 +32,10 @@ def silent(pool: Callable[..., TusServer]) -> Iterator[Wire]:
 def test_a_silent_body_is_ended_and_its_bytes_are_kept(impatient: Tus) -> None:
     target = impatient.create(100)
     with impatient.wire() as wire:
-        wire.send(impatient.append_message(target, 0, b"x" * 60, {"Content-Length": "100"}))
         start = time.monotonic()
+        wire.send(impatient.append_message(target, 0, b"x" * 60, {"Content-Length": "100"}))
         answer = wire.response("PATCH")
-        assert PATIENCE * 0.8 <= time.monotonic() - start < PATIENCE + 2
+        assert PATIENCE * 0.8 <= time.monotonic() - start < PATIENCE + 10
         # tus-js-client tries again after 5xx, but not after 408.
         assert answer.status == 503
         assert answer.closes
@@ -64,11 +65,13 @@ def test_a_silent_body_with_a_digest_counts_for_nothing(impatient: Tus) -> None:
 
 
 @pytest.mark.clause("CORE-PATCH-18")
-def test_a_body_that_flows_slowly_is_not_ended(impatient: Tus) -> None:
-    target = impatient.create(10)
-    with impatient.wire() as wire:
-        wire.send(impatient.append_message(target, 0, b"", {"Content-Length": "10"}))
-        wire.trickle(b"0123456789", pause=PATIENCE / 4)
+@pytest.mark.parametrize("mode", MODES)
+def test_a_body_that_flows_slowly_is_not_ended(with_flags: Callable[..., Tus], mode: str) -> None:
+    tus = with_flags(mode, "--body-timeout", "3s")
+    target = tus.create(10)
+    with tus.wire() as wire:
+        wire.send(tus.append_message(target, 0, b"", {"Content-Length": "10"}))
+        wire.trickle(b"0123456789", pause=0.4)
         assert wire.response("PATCH").offset == 10
 
 
@@ -77,7 +80,7 @@ def test_a_trickle_that_stops_is_ended_and_its_bytes_are_kept(impatient: Tus) ->
     target = impatient.create(1_000_000)
     with impatient.wire() as wire:
         wire.send(impatient.append_message(target, 0, b"", {"Content-Length": "1000000"}))
-        wire.trickle(b"01234", pause=PATIENCE / 4)
+        wire.trickle(b"01234", pause=0.02)
         assert wire.response("PATCH").status == 503
     assert impatient.offset(target) == 5
 

@@ -141,7 +141,7 @@ async def test_a_server_that_went_away_is_an_error_of_all_who_wait():
 
 
 async def test_who_comes_later_is_given_up_later(redis_server):
-    wire = RedisWire(redis_server.url, patience=1.0)
+    wire = RedisWire(redis_server.url, patience=1.5)
     await wire.ask([("PING",)])
     redis_server.pause()
     given_up = []
@@ -153,11 +153,11 @@ async def test_who_comes_later_is_given_up_later(redis_server):
         given_up.append(pause)
 
     try:
-        await asyncio.gather(wait(0.6), wait(0), wait(0.3), wait(0.9))
+        await asyncio.gather(wait(0.9), wait(0), wait(0.45), wait(1.35))
     finally:
         redis_server.resume()
 
-    assert given_up == [0, 0.3, 0.6, 0.9]
+    assert given_up == [0, 0.45, 0.9, 1.35]
     assert await wire.ask([("PING",)]) == [b"PONG"]
     await wire.close()
 

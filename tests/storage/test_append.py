@@ -12,6 +12,7 @@ import time
 
 import pytest
 
+from tests.engine.conftest import eventually
 from tests.state.uploads import make_upload
 from tests.storage.fakes import Count, FedBody, append, data_path, take
 from tusserver.body import BodyEnd, Tap
@@ -98,6 +99,7 @@ async def test_while_progress_is_blocked_nothing_more_is_read(storage, lease):
     progress, body = Count(), FedBody(b"abc", b"def")
     progress.blocked = True
     task = asyncio.create_task(append(storage, lease, body, progress=progress))
+    assert await eventually(lambda: progress.stored)
     await asyncio.sleep(0.05)
     assert progress.stored == 3
     progress.open.set()
@@ -242,7 +244,7 @@ async def test_syncs_do_not_keep_other_file_calls_waiting(storage, upload, lease
     monkeypatch.setattr(os, "fdatasync", lambda _descriptor: go_on.wait(5))
     syncs = [asyncio.create_task(storage.sync(upload.upload_id)) for _ in range(20)]
     await asyncio.sleep(0.05)
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(4):
         await storage.peek(upload.upload_id)
     go_on.set()
     await asyncio.gather(*syncs)

@@ -56,7 +56,8 @@ async def test_what_lies_in_a_pipe_is_written_in_pieces_that_end_where_pages_do(
         # Not all at once, as at the end of what a pipe holds together.
         return splice(source, target, min(count, 200_000), **more)
 
-    data, writer = fill(pipe, os.urandom(900_000)), TimedWriter(threads)
+    data = fill(pipe, os.urandom(900_000))
+    writer = TimedWriter(threads, clock=lambda: 0.0)
     with (tmp_path / "file").open("w+b") as file:
         monkeypatch.setattr(os, "splice", noting)
         assert writer.draw_now(file.fileno(), pipe[0], 800_000, 5000) == 800_000
@@ -93,7 +94,8 @@ async def test_a_fault_of_the_disk_comes_up_with_the_first_byte_that_it_keeps_ou
     threads, tmp_path, pipe, monkeypatch, after
 ):
     monkeypatch.setattr(os, "splice", failing(errno.ENOSPC, after=after))
-    writer, data = TimedWriter(threads), fill(pipe, os.urandom(900_000))
+    writer = TimedWriter(threads, clock=lambda: 0.0)
+    data = fill(pipe, os.urandom(900_000))
     with (tmp_path / "file").open("w+b") as file:
         if after:
             assert writer.draw_now(file.fileno(), pipe[0], len(data), 0) == 262_144

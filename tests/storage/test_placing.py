@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.engine.conftest import eventually as comes_true
 from tests.process.program import Program
 from tests.support.waiting import eventually
 from tusserver.storage.placing import FREE_SECONDS, HOLD_SECONDS, PAUSE_SECONDS, Placing
@@ -45,10 +46,10 @@ async def pool(placing):
 
 
 async def test_quick_calls_are_made_where_the_loop_is(pool):
-    pairs = []
+    pairs, until = [], time.monotonic() + 20
     while not any(len(there) == 1 and there == here for there, here in pairs):
         # On a busy machine the time may be over before we look.
-        assert len(pairs) < 20, pairs
+        assert time.monotonic() < until, pairs
         await asyncio.sleep(FREE_SECONDS)
         pairs.append((await pool.run(places, quick=True), places()))
 
@@ -78,7 +79,11 @@ async def test_the_loop_stays_while_calls_go_on_and_nobody_else_wants_the_proces
     made = Placing(lambda: min(ALL), spent=iter((n, 0) for n in range(10**6)).__next__)
     pool = FilePool(2, "test", placing=made)
     try:
-        assert await stays(pool, seconds=4 * HOLD_SECONDS) is None
+        # On a busy machine no call may come for as long as it takes to be left free.
+        for _ in range(3):
+            if (free := await stays(pool, seconds=4 * HOLD_SECONDS)) is None:
+                break
+        assert free is None
     finally:
         made.release()
         await pool.close()
@@ -98,19 +103,22 @@ async def test_the_loop_is_left_free_again_and_again(monkeypatch):
 
 async def test_it_is_free_soon_after_the_last_call_and_so_are_its_threads(pool, placing):
     await pool.run(int, quick=True)
-    thread = threading.Thread(target=time.sleep, args=[2.5])
+    enough = threading.Event()
+    thread = threading.Thread(target=enough.wait)
     thread.start()  # born where the one is that makes it
-    await asyncio.sleep(2 * HOLD_SECONDS + 0.2)
+    assert await comes_true(lambda: places() == ALL)
     assert os.sched_getaffinity(thread.native_id) == ALL
     assert places() == ALL
     for other in threading.enumerate():
         assert os.sched_getaffinity(other.native_id) == ALL
+    enough.set()
     thread.join()
 
 
-async def test_what_the_operator_sets_meanwhile_is_kept(pool):
+async def test_what_the_operator_sets_meanwhile_is_kept(pool, placing):
     await pool.run(int, quick=True)
-    await asyncio.sleep(2 * HOLD_SECONDS + FREE_SECONDS + 0.1)
+    assert await comes_true(lambda: placing._processor < 0)
+    await asyncio.sleep(FREE_SECONDS + 0.1)
     try:
         os.sched_setaffinity(0, {min(ALL)})
         await pool.run(int, quick=True)

@@ -369,7 +369,7 @@ async def test_a_copy_that_takes_long_does_not_hold_up_the_end(elsewhere, tmp_pa
     copying = asyncio.create_task(publisher.publish(upload, data))
     await asyncio.sleep(0.1)
     publisher.stop()
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(4):
         with pytest.raises(StorageFault, match="stopping"):
             await copying
         await publisher.close()

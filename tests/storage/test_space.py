@@ -6,6 +6,7 @@ import ctypes
 import errno
 import logging
 import os
+import shutil
 
 import pytest
 
@@ -86,22 +87,22 @@ async def test_a_length_no_file_system_can_address_is_too_large_not_full(storage
 
 async def test_more_than_the_disk_holds_is_refused_and_leaves_nothing(storage, tmp_path, caplog):
     before = open_files()
+    more = shutil.disk_usage(tmp_path).total + 100 * MIB
     with caplog.at_level(logging.WARNING), pytest.raises(StorageFull):
-        await storage.create(make_upload(length=free_space(tmp_path) + 100 * MIB), sync=False)
+        await storage.create(make_upload(length=more), sync=False)
     assert uploads_in(tmp_path) == []
     assert open_files() == before
     assert "free some space" in caplog.text
 
 
-async def test_the_reserve_is_never_given_away(tmp_path):
-    reserve = free_space(tmp_path) - 512 * MIB
-    async with opened(tmp_path, reserve=reserve) as storage:
-        await storage.check_space(16 * MIB)
+async def test_the_reserve_is_never_given_away(small_disk):
+    async with opened(small_disk, reserve=free_space(small_disk) - 4 * MIB) as storage:
+        await storage.check_space(2 * MIB)
         with pytest.raises(StorageFull):
-            await storage.check_space(2048 * MIB)
+            await storage.check_space(5 * MIB)
         with pytest.raises(StorageFull):
-            await storage.create(make_upload(length=2048 * MIB), sync=False)
-        assert uploads_in(tmp_path) == []
+            await storage.create(make_upload(length=5 * MIB), sync=False)
+        assert uploads_in(small_disk) == []
 
 
 async def test_on_a_full_disk_creation_fails_whole_and_later_works(small_disk):

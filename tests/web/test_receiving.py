@@ -129,7 +129,7 @@ async def test_a_whole_body_stays_whole_when_its_reader_goes():
 async def test_a_server_that_stops_ends_also_what_begins_later():
     async with site(SOCKET) as it:
         _, body = await it.upload(sized(len(DATA)) + DATA[:100_000])
-        stopping = asyncio.create_task(it.requests[0].protocol.shutdown(0.3))
+        stopping = asyncio.create_task(it.requests[0].protocol.shutdown(3))
         await asyncio.sleep(0.1)
         assert await drain(body) == DATA[:100_000]
         assert body.end is BodyEnd.SHUTDOWN

@@ -380,7 +380,7 @@ async def test_the_trial_finds_a_machine_without_splice(
         broken = {"refused": refuse, "lies": lambda *_: 5, "no pipe": refuse}[fault]
         name = "__init__" if fault == "no pipe" else "fill"
         monkeypatch.setattr(Pipe, name, broken)
-    monkeypatch.setattr(proof, "SECONDS", 0.5)
+    monkeypatch.setattr(proof, "SECONDS", 3)
     caplog.set_level(logging.INFO)
     # Where nothing but the pipe is refused a body gives it up by itself.
     assert await find_way(Ingest.AUTO) is (Ingest.MEMORY if fault == "lies" else Ingest.AUTO)

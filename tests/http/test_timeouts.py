@@ -9,6 +9,7 @@ import pytest
 
 from tests.http.conftest import MODES
 from tests.support.raw import OFFSET_STREAM, Tus
+from tests.support.waiting import check_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,7 +36,9 @@ def test_a_silent_body_is_ended_and_its_bytes_are_kept(impatient: Tus) -> None:
         start = time.monotonic()
         wire.send(impatient.append_message(target, 0, b"x" * 60, {"Content-Length": "100"}))
         answer = wire.response("PATCH")
-        assert PATIENCE * 0.8 <= time.monotonic() - start < PATIENCE + 10
+        took = time.monotonic() - start
+        assert took >= PATIENCE * 0.8
+        check_time(took, PATIENCE + 2)
         # tus-js-client tries again after 5xx, but not after 408.
         assert answer.status == 503
         assert answer.closes

@@ -13,6 +13,7 @@ import pytest
 
 from tests.state.uploads import make_upload
 from tests.storage.fakes import data_path, ledger_path, open_files, opened, take
+from tests.support.waiting import soon
 from tusserver.errors import StoreMismatch, UploadLocked
 from tusserver.ports import Outcome, Verb
 from tusserver.storage import leases as leases_module
@@ -271,7 +272,8 @@ async def test_another_process_is_excluded_until_it_dies(storage, upload, start_
     with pytest.raises(UploadLocked):
         await take(storage, upload.upload_id)
     worker.kill()
-    lease = await take(storage, upload.upload_id)
+    with soon():
+        lease = await take(storage, upload.upload_id)
     assert (await storage.peek(upload.upload_id)).holder.pid == os.getpid()
     await lease.release()
 

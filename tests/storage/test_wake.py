@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from tests.storage.fakes import open_files, opened
+from tests.support.waiting import check_time, soon
 from tusserver.errors import StorageFault
 from tusserver.ports import Answer, Outcome, Verb
 from tusserver.storage import wake
@@ -77,11 +78,9 @@ async def test_an_answer_takes_milliseconds(pair):
         return Answer(Outcome.RUNNING, 7)
 
     server.serve(serve)
-    loop = asyncio.get_running_loop()
-    start = loop.time()
-    for _ in range(100):
-        await asker.ask(server.name, Verb.TELL, ID, timeout=2)
-    assert loop.time() - start < 10
+    with soon(1):
+        for _ in range(100):
+            await asker.ask(server.name, Verb.TELL, ID, timeout=2)
 
 
 async def test_many_questions_at_once_are_each_answered_with_their_own_answer(pair):
@@ -134,7 +133,9 @@ async def test_who_does_not_answer_in_time_is_given_up(pair):
     loop = asyncio.get_running_loop()
     start = loop.time()
     assert await asker.ask(server.name, Verb.STOP, ID, timeout=0.3) is None
-    assert 0.3 <= loop.time() - start < 10
+    took = loop.time() - start
+    assert took >= 0.3
+    check_time(took, 1)
 
 
 async def test_a_question_before_anybody_serves_is_answered_later(pair):

@@ -8,6 +8,7 @@ import time
 import pytest
 from aiohttp.helpers import NO_EXTENSIONS
 
+from tests.support.waiting import check_time
 from tests.web.sites import (
     CANCELLING_HOST,
     KINDS,
@@ -256,7 +257,9 @@ async def test_a_silent_client_ends_a_waiting_read(kind: str):
         start = asyncio.get_running_loop().time()
         assert await drain(body) == b"abc"
         assert body.end is BodyEnd.TIMEOUT
-        assert 0.14 < asyncio.get_running_loop().time() - start < 10.0
+        took = asyncio.get_running_loop().time() - start
+        assert took > 0.14
+        check_time(took, 1)
 
 
 @everywhere

@@ -54,7 +54,7 @@ async def test_a_step_that_fails_takes_no_other_with_it(clerk):
 
 
 async def test_while_the_file_is_locked_all_are_told_after_one_wait(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr("tusserver.hooks.shelf.BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("tusserver.hooks.shelf.BUSY_SECONDS", 0.3)
     clerk = Clerk(tmp_path / "events.db", targets=1, syncs=True)
     await clerk.open()
     with closing(sqlite3.connect(tmp_path / "events.db", isolation_level=None)) as other:

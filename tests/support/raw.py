@@ -174,7 +174,7 @@ class Wire:
             raise WireError(f"a final response instead of an interim one: {response}")
         return response
 
-    def is_closed(self, *, within: float = 10.0) -> bool:
+    def is_closed(self, *, within: float = 2.0) -> bool:
         """Tell whether the server closes the connection in time, with no byte before that."""
         deadline = time.monotonic() + within
         try:

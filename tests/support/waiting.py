@@ -17,11 +17,22 @@ class Late(AssertionError):
     """
 
 
-def eventually(condition: Callable[[], bool], *, within: float = 10.0) -> bool:
-    """Ask until the answer is yes, or time is up."""
-    deadline = time.monotonic() + within
-    while not (answer := condition()) and time.monotonic() < deadline:
+USUAL, LONGEST = 3.0, 10.0
+"""Seconds within which things happen, and after which they are given up, where nobody says else."""
+
+
+def eventually(condition: Callable[[], bool], *, within: float | None = None) -> bool:
+    """Ask until the answer is yes, or time is up.
+
+    Without `within` it is to come in three seconds. Raises: Late when it comes after them.
+    """
+    begun = asked = time.monotonic()
+    limit = LONGEST if within is None else within
+    while not (answer := condition()) and time.monotonic() - begun < limit:
         time.sleep(0.02)
+        asked = time.monotonic()
+    if answer and within is None:
+        check_time(asked - begun, USUAL)
     return answer
 
 

@@ -161,6 +161,14 @@ class Upload:
         """Tell whether all bytes are there and the upload was finished."""
         return self.status is Status.COMPLETE
 
+    @property
+    def is_unmade(self) -> bool:
+        """Tell whether it is empty and its creation, which finishes it, has not come to an end.
+
+        It is being made, or a crash broke that off; to clients it would look complete.
+        """
+        return self.status is Status.OPEN and self.length == 0 and self.kind is not Kind.FINAL
+
 
 _NAMES = tuple(one.name for one in fields(Upload))
 _GET = attrgetter(*_NAMES)

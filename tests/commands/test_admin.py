@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import subprocess
 import time
 from base64 import b64encode
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -36,12 +37,16 @@ def create(tus, length=10, body=b"", **fields):
 
 def expire(operator, upload_id, *, seconds=60):
     """Let the time of an upload be up, as its ledger and Redis know it."""
+    rewrite(operator, upload_id, expires_at=datetime.fromtimestamp(time.time() - seconds, tz=UTC))
+
+
+def rewrite(operator, upload_id, **changes):
+    """Change an upload in its ledger, which Redis follows."""
     path = operator.upload_dir / upload_id[:2] / f"{upload_id}.meta"
     data = path.read_bytes()
     store_id = re.search(rb'"store": "([0-9a-f]+)"', data)[1].decode()
     record = parse_ledger(data, upload_id=upload_id, store_id=store_id).record
-    before = datetime.fromtimestamp(time.time() - seconds, tz=record.created_at.tzinfo)
-    moved = record.next(expires_at=before)
+    moved = record.next(**changes)
     with path.open("r+b") as ledger:
         ledger.seek(slot_at(moved.version))
         ledger.write(format_slot(moved))
@@ -329,6 +334,20 @@ def test_a_part_that_is_needed_is_not_swept(tus, operator):
     refused = operator.run("remove", part)
     assert refused.returncode == 1
     assert "a final upload is being assembled from it" in refused.stderr
+
+
+def test_an_empty_upload_whose_creation_a_crash_broke_off_is_swept(tus, operator):
+    whole, left = create(tus, 0), create(tus)
+    rewrite(operator, left, length=0)
+    [found, _] = operator.json("sweep", "--dry-run")
+    assert (found["id"], found["action"], found["reason"]) == (left, "would_remove", "unmade")
+    with (operator.upload_dir / left[:2] / left).open("rb") as making:
+        fcntl.flock(making, fcntl.LOCK_EX)
+        [line, _] = operator.lines("sweep")
+        assert line == f"kept {left} (0 B): its creation has not come to an end, but is in use"
+    [line, _] = operator.lines("sweep")
+    assert line == f"removed {left} (0 B): its creation was broken off"
+    assert [found["id"] for found in operator.json("list")] == [whole]
 
 
 # --- what is not there --------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import suppress
+from datetime import UTC, datetime
 from functools import partial
 
 import pytest
@@ -14,6 +15,7 @@ from tusserver.hooks.delivery import Delivery
 from tusserver.hooks.presence import Presence
 from tusserver.hooks.shelf import Entry, Shelf
 from tusserver.hooks.webhook import Answer
+from tusserver.upload import Status, Upload
 
 DAY = 86_400.0
 
@@ -43,15 +45,24 @@ async def clerk(tmp_path):
 
 
 @pytest.fixture
-async def taker(clerk, tmp_path):
+def records():
+    """Uploads that are there, by their ids."""
+    return {}
+
+
+@pytest.fixture
+async def taker(clerk, tmp_path, records):
     async def always(_chore):
         return True
 
     async def nothing(*_):
         return None
 
+    async def find(upload_id):
+        return records.get(upload_id)
+
     taker = Taker()
-    delivery = Delivery([taker], elect=always, find=nothing, give_up=DAY)
+    delivery = Delivery([taker], elect=always, find=find, give_up=DAY)
     running = asyncio.create_task(delivery.run(clerk, Presence(tmp_path), nothing))
     yield taker
     running.cancel()
@@ -107,3 +118,13 @@ async def test_a_removal_that_is_about_to_be_told_proves_the_creation(tmp_path):
     shelf.settle(row, is_gone=True, now=now)
     assert [row.kind for row in shelf.heads(0, now, 10)] == ["post-create"]
     shelf.close()
+
+
+async def test_an_empty_upload_whose_creation_was_broken_off_was_not_created(clerk, taker, records):
+    made, now = datetime.now(UTC), time.time()
+    for name, status in (("a", Status.OPEN), ("b", Status.COMPLETE)):
+        records[name] = Upload(upload_id=name, created_at=made, length=0, status=status)
+        entry = Entry(event_id=name, upload_id=name, kind="post-create", body=b"{}")
+        await clerk.do(partial(Shelf.put, entry=entry, owner="a process that died", now=now))
+    await nothing_waits(clerk)
+    assert taker.taken == ["b"]

@@ -104,8 +104,9 @@ def test_without_a_limit_any_length_is_accepted():
         an_upload(status=Status.REMOVED),
         an_upload(expires_at=NOW),
         complete(expires_at=NOW - timedelta(days=1)),
+        an_upload(length=0, offset=0, synced=0),
     ],
-    ids=["unknown", "invalid", "removed", "expires-now", "finished-and-expired"],
+    ids=["unknown", "invalid", "removed", "expires-now", "finished-and-expired", "not-made"],
 )
 def test_what_is_not_there_for_clients_is_not_found(upload):
     with pytest.raises(errors.UploadNotFound):
@@ -274,7 +275,7 @@ def part(length=5, **changes):
         ([part(5)], 5),
         ([part(5), part(6, upload_id=B)], 11),
         ([part(5), part(5), part(5)], 15),
-        ([part(0), part(0)], 0),
+        ([part(0, status=Status.COMPLETE)] * 2, 0),
         ([part(5, offset=5, status=Status.COMPLETE), part(6)], 11),
         ([part(5), part(None), part(6)], None),
         ([part(500), part(500)], 1000),
@@ -293,6 +294,7 @@ def test_the_length_of_a_final_upload_is_the_sum_of_its_parts(parts, length):
         ([part(expires_at=NOW)], errors.PartNotFound),
         ([part(status=Status.REMOVED)], errors.PartNotFound),
         ([part(status=Status.INVALID)], errors.PartNotFound),
+        ([part(), part(0)], errors.PartNotFound),
         ([part(), part(kind=Kind.SINGLE)], errors.PartInvalid),
         ([part(kind=Kind.FINAL)], errors.PartInvalid),
         ([part(None), part(kind=Kind.SINGLE)], errors.PartInvalid),
@@ -303,6 +305,7 @@ def test_the_length_of_a_final_upload_is_the_sum_of_its_parts(parts, length):
         "expired",
         "removed",
         "invalid",
+        "empty-and-not-made",
         "normal-upload",
         "final-upload",
         "deferred-and-normal",

@@ -62,7 +62,9 @@ def _word(fate: Fate, *, dry_run: bool) -> str:
 
 
 def _line(upload: Upload, fate: Fate, now: datetime, *, grace: float, dry_run: bool) -> str:
-    if upload.expires_at is None or fate is Fate.MARKED:
+    if upload.is_unmade:
+        why = "its creation was broken off" if fate.goes else "its creation has not come to an end"
+    elif upload.expires_at is None or fate is Fate.MARKED:
         why = "its removal was broken off"
     else:
         over = (now - upload.expires_at).total_seconds()

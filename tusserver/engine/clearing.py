@@ -27,6 +27,8 @@ class Fate(Enum):
     """It goes."""
     MARKED = "marked"
     """It goes: a crash broke its removal off."""
+    UNMADE = "unmade"
+    """It goes: a crash broke its creation off."""
     IN_USE = "in use"
     """It stays: somebody holds its lease, or wants it."""
     PINNED = "pinned"
@@ -41,7 +43,7 @@ class Fate(Enum):
     @property
     def goes(self) -> bool:
         """Tell whether it is to be removed."""
-        return self in {Fate.EXPIRED, Fate.MARKED}
+        return self in {Fate.EXPIRED, Fate.MARKED, Fate.UNMADE}
 
 
 class Clearing:
@@ -55,6 +57,8 @@ class Clearing:
 
     async def judge(self, upload: Upload) -> Fate:
         """Say what becomes of an upload if nobody is using it."""
+        if upload.is_unmade:
+            return Fate.UNMADE
         marked = upload.status is Status.REMOVED
         if not marked and upload.expires_at is None:
             return Fate.NEVER

@@ -235,11 +235,13 @@ class Creator:
                 | HeaderInvalid
                 | TypeRefused,
             )
+            # To go on from: one that is empty would look as if it were complete.
+            stays = with_body and failed.record.length != 0
             # An empty upload that only the state store does not know of is finished.
             finished = isinstance(failed.error, StateUnavailable)
-            if refused or not (with_body or finished):
+            if refused or not (stays or finished):
                 await self._remover.erase(intake.lease, failed.record)
-            if refused or not with_body:
+            if refused or not stays:
                 raise failed.error from failed
             close = intake.body.end is not BodyEnd.COMPLETE
             return Created(upload=failed.record, with_body=True, close=close)

@@ -194,7 +194,7 @@ class Sweeper:
 
     async def _tend(self, upload: Upload) -> bool:
         """Do what a record calls for; tell whether the upload was removed."""
-        if upload.status is Status.REMOVED:
+        if upload.status is Status.REMOVED or upload.is_unmade:
             return await self._remove(upload.upload_id)
         if is_expired(upload, self._parts.now()):
             return self._is_due(upload.upload_id) and await self._remove(upload.upload_id)

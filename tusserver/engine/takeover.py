@@ -169,6 +169,8 @@ class Takeover:
         upload, holder = await self.load(upload_id, known=known)
         written = holder is not None or self._parts.slots.holder(upload_id) is not None
         if upload is not None and written and upload.status is Status.OPEN:
+            if upload.is_unmade:
+                raise UploadLocked
             return upload, holder
         return check_exists(upload, self._parts.now()), holder
 

@@ -246,5 +246,5 @@ class Delivery:
             except TusError as error:
                 logger.warning("event %s waits for its record: %s", row.event_id, error.message)
                 continue
-            is_gone = record is None or record.status is Status.REMOVED
+            is_gone = record is None or record.is_unmade or record.status is Status.REMOVED
             await clerk.do(partial(Shelf.settle, row=row, is_gone=is_gone, now=time.time()))

@@ -47,13 +47,18 @@ def check_create(command: Create, limits: Limits) -> None:
 
 
 def check_exists(upload: Upload | None, now: datetime) -> Upload:
-    """Prove that an upload is there for clients: known, valid and not expired.
+    """Prove that an upload is there for clients: known, made, valid and not expired.
 
     Raises: UploadNotFound.
     """
-    if upload is None or upload.status.rank > Status.COMPLETE.rank or is_expired(upload, now):
+    if upload is None or not _is_there(upload, now):
         raise UploadNotFound
     return upload
+
+
+def _is_there(upload: Upload, now: datetime) -> bool:
+    is_over = upload.status.rank > Status.COMPLETE.rank or is_expired(upload, now)
+    return not is_over and not upload.is_unmade
 
 
 def check_visible(upload: Upload, caller: Caller) -> Upload:
@@ -144,7 +149,7 @@ def check_parts(parts: Sequence[Upload | None], now: datetime, limits: Limits) -
     """
     total: int | None = 0
     for part in parts:
-        if part is None or part.status.rank > Status.COMPLETE.rank or is_expired(part, now):
+        if part is None or not _is_there(part, now):
             raise PartNotFound
         if part.kind is not Kind.PARTIAL:
             raise PartInvalid

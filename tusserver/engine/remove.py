@@ -92,7 +92,9 @@ class Remover:
         """
         parts = self._parts
         await self._events.secure(upload)
-        ends_grant = upload.is_complete and upload.kind is not Kind.PARTIAL
+        # The finish of one that is not assembled was never told.
+        is_done = upload.is_complete and upload.assembled
+        ends_grant = is_done and upload.kind is not Kind.PARTIAL
         if ends_grant:
             await self._note_use(upload)
         if upload.status is not Status.REMOVED:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 import time
+from base64 import b64encode
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -235,6 +237,35 @@ def test_a_creation_that_fails_takes_nothing_of_the_url(sign: Sign, stored):
         assert answer.status == 460
     assert stored() == before
     assert tus.content(tus.upload(b"hello")) == b"hello"
+
+
+def test_an_empty_upload_that_was_broken_off_takes_nothing_of_the_url(sign: Sign, stored):
+    tus, before = sign(), stored()
+    with tus.wire() as wire:
+        fields = {"Transfer-Encoding": "chunked", "Content-Length": None}
+        wire.send(tus.message("POST", None, {"Upload-Length": "0", **TYPED, **fields}))
+        assert eventually(lambda: stored() - before)
+    assert eventually(lambda: stored() == before)
+    assert tus.create(0)
+
+
+def test_a_joined_upload_that_has_another_digest_takes_nothing_of_the_url(
+    make_server: Callable[..., TusServer],
+):
+    server = make_server("--digest", "sha-256", environment=GUARDED)
+    tus = Signed(sign_upload_url(SECRET, server.url, max_size=6))
+    parts = [tus.upload(data, PARTIAL) for data in (b"abc", b"def")]
+
+    def join(data: bytes):
+        digest = b64encode(f"sha256 {hashlib.sha256(data).hexdigest()}".encode()).decode()
+        fields = {"Upload-Metadata": f"checksum {digest}"}
+        answer = tus.post({"Upload-Concat": f"final;{' '.join(parts)}", **fields})
+        assert answer.status == 201
+        return tus.target(answer.get("Location"))
+
+    wrong = join(b"fed")
+    assert eventually(lambda: tus.head(wrong).status == 404)
+    assert tus.content(join(b"abcdef")) == b"abcdef"
 
 
 def test_the_rule_outlives_the_death_of_the_server(make_server: Callable[..., TusServer]):

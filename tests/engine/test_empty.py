@@ -110,7 +110,25 @@ async def test_one_that_cannot_be_finished_is_not_made(build, with_body):
     assert not uploads_in(house)
 
 
-async def test_one_whose_client_vanishes_is_not_made(house):
+async def test_one_whose_client_vanishes_is_not_made(build):
+    told = []
+
+    async def after(event):
+        told.append(event.upload.upload_id)
+
+    house = await build(hooks=CallableHooks(post_create=after, post_finish=after))
     with pytest.raises(RequestMalformed):
         await house.create(0, body=FedBody(end=BodyEnd.DISCONNECTED))
     assert not uploads_in(house)
+    made = await house.create(0)
+    assert await eventually(lambda: len(told) == 2)
+    assert told == [made.upload_id] * 2
+
+
+async def test_a_length_of_0_that_comes_with_a_broken_body_finishes_nothing(house):
+    upload = await house.create(None)
+    with pytest.raises(RequestMalformed):
+        await house.append(upload, 0, FedBody(end=BodyEnd.DISCONNECTED), declared_length=0)
+    described = await house.head(upload)
+    assert (described.offset, described.length) == (0, None)
+    assert (await house.append(upload, 0, FedBody(), declared_length=0)).is_complete

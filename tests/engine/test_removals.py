@@ -162,8 +162,9 @@ async def test_a_commit_that_the_state_store_knows_to_be_over_is_refused(build, 
     await lease.release()
 
 
-async def test_an_empty_upload_that_was_finished_is_not_erased_when_redis_goes(
-    build, redis_server, monkeypatch
+@pytest.mark.parametrize("with_body", [False, True])
+async def test_an_empty_upload_that_was_finished_is_there_though_redis_goes(
+    build, redis_server, monkeypatch, with_body
 ):
     told = []
 
@@ -177,13 +178,12 @@ async def test_an_empty_upload_that_was_finished_is_not_erased_when_redis_goes(
         raise StateUnavailable
 
     monkeypatch.setattr(RedisState, "save", away)
-    with pytest.raises(StateUnavailable):
-        await house.create(0)
+    made = await house.create(0, body=FedBody() if with_body else None)
     monkeypatch.setattr(RedisState, "save", save)
+    assert made.is_complete
     assert await eventually(lambda: told)
-    record, _ = await house.parts.records.load(told[0])
-    assert record is not None
-    assert record.is_complete
+    assert told == [made.upload_id]
+    assert (await house.record(made)).is_complete
 
 
 @pytest.mark.clause("EXP-08")

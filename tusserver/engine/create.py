@@ -19,7 +19,6 @@ from tusserver.errors import (
     LengthExceeded,
     MaxSizeExceeded,
     Rejected,
-    StateUnavailable,
     TusError,
     TypeRefused,
 )
@@ -235,16 +234,14 @@ class Creator:
                 | HeaderInvalid
                 | TypeRefused,
             )
-            # To go on from: one that is empty would look as if it were complete.
-            stays = with_body and failed.record.length != 0
-            # An empty upload that only the state store does not know of is finished.
-            finished = isinstance(failed.error, StateUnavailable)
-            if refused or not (stays or finished):
-                await self._remover.erase(intake.lease, failed.record)
+            # What is finished is so also where only the ledger knows; what is unmade looks so.
+            record = failed.record
+            stays = record.is_complete or (with_body and not record.is_unmade)
             if refused or not stays:
+                await self._remover.erase(intake.lease, record)
                 raise failed.error from failed
             close = intake.body.end is not BodyEnd.COMPLETE
-            return Created(upload=failed.record, with_body=True, close=close)
+            return Created(upload=record, with_body=with_body, close=close)
         return Created(upload=result.upload, with_body=with_body, extras=result.extras)
 
 

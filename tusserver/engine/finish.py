@@ -70,7 +70,11 @@ class Finisher:
                 await checkpoints.fall_back()
                 raise
         upload = self._finished(checkpoints, length, digest)
-        await self.commit(lease, upload, request)
+        try:
+            await self.commit(lease, upload, request)
+        except StateUnavailable:
+            checkpoints.record = upload
+            raise
         checkpoints.record = upload
         return Appended(upload=upload, extras=Extras(headers=decision.headers, body=decision.body))
 

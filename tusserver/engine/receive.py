@@ -170,6 +170,8 @@ class Receiver:
                 checkpoints.discard()
                 raise
             checkpoints.accept()
+        if failure is not None and intake.length == 0:
+            raise failure  # No byte came that would have to be kept.
         if checkpoints.position == intake.length:
             return await self._finisher.finish(
                 intake.work, intake.lease, checkpoints, intake.request

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections import Counter
@@ -10,8 +11,10 @@ import pytest
 
 from tests.state.uploads import make_upload
 from tests.storage.fakes import data_path, ledger_path, opened, take
+from tusserver.errors import StorageFault
 from tusserver.storage import sweeping
 from tusserver.storage.ledger import SECTOR, format_ledger
+from tusserver.storage.ledgerfile import LedgerReader
 from tusserver.storage.pool import FilePool
 from tusserver.upload import Status, UploadId, new_upload_id
 
@@ -95,6 +98,36 @@ async def test_what_is_no_valid_record_is_passed_over_and_does_not_end_the_list(
     assert await pages(storage, 2) == uploads[5:]
     assert await pages(storage, 2) == uploads[5:]
     assert len(caplog.records) == 5
+
+
+async def test_a_record_that_cannot_be_read_ends_neither_the_list_nor_the_tidying(
+    storage, tmp_path, caplog
+):
+    uploads = sorted([await create(storage) for _ in range(5)], key=by_id)
+    broken, gone = uploads[1], uploads[3]
+    ledger_path(tmp_path, broken.upload_id).unlink()
+    ledger_path(tmp_path, broken.upload_id).mkdir()
+    ledger_path(tmp_path, gone.upload_id).unlink()
+    age(tmp_path, broken.upload_id, gone.upload_id)
+    left = [upload for upload in uploads if upload not in (broken, gone)]
+    for _ in range(3):
+        assert await pages(storage, 2) == left
+    assert caplog.text.count("Is a directory") == 1
+    assert "check who may read the file" in caplog.text
+    assert await storage.sweep_orphans(older_than=DAY) == 1
+    assert broken.upload_id in present(tmp_path)
+    assert gone.upload_id not in present(tmp_path)
+
+
+async def test_a_machine_that_can_open_no_more_files_ends_the_list(storage, monkeypatch):
+    await create(storage)
+
+    def refuse(*_):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(LedgerReader, "read", refuse)
+    with pytest.raises(StorageFault):
+        await pages(storage, 2)
 
 
 @pytest.fixture

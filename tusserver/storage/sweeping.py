@@ -5,6 +5,8 @@ What is no coroutine here blocks: call it in a thread.
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
 import time
 from bisect import bisect_right
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from tusserver.storage.pool import FilePool
     from tusserver.upload import Upload
 
+logger = logging.getLogger(__name__)
+
 _T = TypeVar("_T")
 
 SLICE = 0.0005
@@ -42,6 +46,9 @@ GOOD_FOR = 10.0
 """Seconds for which the list of a directory serves who reads on."""
 RESTS = 16
 """Pages of which is kept what comes behind them."""
+OF_ONE_FILE = frozenset({errno.EACCES, errno.EPERM, errno.EISDIR, errno.ELOOP, errno.EIO})
+"""What one ledger may have, without which the others can be read."""
+MAX_UNREADABLE = 1_000
 
 
 async def in_slices(
@@ -102,6 +109,7 @@ class Scanner:
         self._places = places
         self._reader = leases.reader
         self._pool = pool
+        self._unreadable: set[str] = set()
         self._rests: dict[UploadId, _Rest] = {}
         """By the last upload of the page before."""
 
@@ -156,7 +164,8 @@ class Scanner:
     async def records(self, after: UploadId | None, limit: int, *, gently: bool) -> list[Upload]:
         """Read up to `limit` valid records in the order of their ids. Raises: OSError.
 
-        Gives fewer than `limit` only at the end: what is not valid or not ours is passed over.
+        Gives fewer than `limit` only at the end: what is not valid, not ours or cannot be read by
+        itself is passed over.
         """
         found: list[Upload] = []
         while len(found) < limit:
@@ -178,7 +187,23 @@ class Scanner:
                 ledger, _ = self._reader.read(path, upload_id)
             except StoreMismatch:
                 ledger = None
+            except OSError as error:
+                if error.errno not in OF_ONE_FILE:
+                    raise
+                ledger = None
+                self._tell(path, error)
             yield None if ledger is None else ledger.record
+
+    def _tell(self, path: str, error: OSError) -> None:
+        """Log, once, what is wrong with one ledger."""
+        if path not in self._unreadable and len(self._unreadable) < MAX_UNREADABLE:
+            self._unreadable.add(path)
+            logger.error(
+                "%s cannot be read: %s; its upload does not expire and is not counted: check who "
+                "may read the file, and whether the disk is well",
+                path,
+                error.strerror,
+            )
 
 
 class Orphans:
@@ -254,6 +279,10 @@ class Orphans:
             found, _ = self._leases.reader.read(ledger, upload_id)
         except StoreMismatch:
             return None
+        except OSError as error:
+            if error.errno in OF_ONE_FILE:
+                return None
+            raise
         if found is None:
             return False
         # Both slots torn: it was an upload once, so it is for the operator to judge.

@@ -101,3 +101,21 @@ async def test_a_step_is_done_though_nobody_waits_for_it_any_more(clerk):
     with suppress(asyncio.CancelledError):
         await waiter
     assert await waiting(clerk) == ["e1"]
+
+
+async def test_a_note_that_the_file_does_not_take_is_made_when_it_does(tmp_path, monkeypatch):
+    monkeypatch.setattr("tusserver.hooks.shelf.BUSY_SECONDS", 0.1)
+    monkeypatch.setattr("tusserver.hooks.clerk.AGAIN", 0.1)
+    clerk = Clerk(tmp_path / "events.db", targets=1, syncs=False)
+    await clerk.open()
+    with closing(sqlite3.connect(tmp_path / "events.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        for number in range(3):
+            clerk.note(put(number))
+        with pytest.raises(StorageFault):
+            await clerk.do(put(3))
+        other.execute("ROLLBACK")
+    async with asyncio.timeout(10):
+        while await waiting(clerk) != ["e0", "e1", "e2"]:  # noqa: ASYNC110 - it is in a file
+            await asyncio.sleep(0.05)
+    await clerk.close()

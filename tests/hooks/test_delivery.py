@@ -10,14 +10,18 @@ from functools import partial
 
 import pytest
 
+from tusserver.errors import StorageFault
 from tusserver.hooks.clerk import Clerk
 from tusserver.hooks.delivery import Delivery
+from tusserver.hooks.payload import write_decision
 from tusserver.hooks.presence import Presence
 from tusserver.hooks.shelf import Entry, Shelf
 from tusserver.hooks.webhook import Answer
+from tusserver.ports import Decision
 from tusserver.upload import Status, Upload
 
 DAY = 86_400.0
+STOP = write_decision(Decision(reject=(400, "No more of it.")))
 
 
 class Taker:
@@ -50,20 +54,27 @@ def records():
     return {}
 
 
+async def nothing(*_):
+    return None
+
+
 @pytest.fixture
-async def taker(clerk, tmp_path, records):
+def stop():
+    """What is done for an upload that a receiver wants stopped."""
+    return nothing
+
+
+@pytest.fixture
+async def taker(clerk, tmp_path, records, stop):
     async def always(_chore):
         return True
-
-    async def nothing(*_):
-        return None
 
     async def find(upload_id):
         return records.get(upload_id)
 
     taker = Taker()
     delivery = Delivery([taker], elect=always, find=find, give_up=DAY)
-    running = asyncio.create_task(delivery.run(clerk, Presence(tmp_path), nothing))
+    running = asyncio.create_task(delivery.run(clerk, Presence(tmp_path), stop))
     yield taker
     running.cancel()
     with suppress(asyncio.CancelledError):
@@ -128,3 +139,40 @@ async def test_an_empty_upload_whose_creation_was_broken_off_was_not_created(cle
         await clerk.do(partial(Shelf.put, entry=entry, owner="a process that died", now=now))
     await nothing_waits(clerk)
     assert taker.taken == ["b"]
+
+
+class TestStops:
+    """Uploads that receivers want stopped."""
+
+    @pytest.fixture
+    def stop(self):
+        async def stop(upload_id, _decision):
+            if upload_id == "stuck":
+                raise StorageFault
+            return True
+
+        return stop
+
+    async def test_one_that_cannot_be_stopped_keeps_neither_others_nor_events(self, clerk, taker):
+        for name in ("stuck", "other"):
+            await clerk.do(partial(Shelf.stop, upload_id=name, decision=STOP))
+        await clerk.do(put("e1", time.time()))
+        await nothing_waits(clerk)
+        assert taker.taken == ["e1"]
+        async with asyncio.timeout(10):
+            while len(await clerk.do(partial(Shelf.stops, limit=10))) > 1:  # noqa: ASYNC110 - it is in a file
+                await asyncio.sleep(0.05)
+        assert await clerk.do(partial(Shelf.stops, limit=10)) == [("stuck", STOP)]
+
+
+async def test_an_event_that_is_intended_again_is_not_judged_by_what_was_before(tmp_path):
+    shelf, now = Shelf(tmp_path / "shelf.db", targets=1), time.time()
+    entry = Entry(event_id="u-1", upload_id="u", kind="post-terminate", body=b"{}")
+    shelf.put(entry, owner="me", now=now)
+    shelf.doubt("u-1")
+    (row,) = shelf.doubtful(10)
+    shelf.put(entry, owner="me", now=now)
+    shelf.settle(row, is_gone=False, now=now)
+    shelf.confirm("u-1", now=now)
+    assert [row.event_id for row in shelf.heads(0, now, 10)] == ["u-1"]
+    shelf.close()

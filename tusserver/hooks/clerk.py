@@ -9,6 +9,7 @@ import asyncio
 import logging
 import sqlite3
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -29,6 +30,10 @@ BATCH = 256
 """Steps that share a transaction at most."""
 WAITING = 2000
 """Steps that wait at the same time; further ones wait for a place."""
+AGAIN = 1.0
+"""Seconds after which a note that the file did not take is tried again."""
+MOST_AGAIN = 10_000
+"""Notes that wait for that; what others would have said, the records tell after the next start."""
 FULL = 13
 """SQLITE_FULL: the disk, or the quota, is full."""
 
@@ -52,6 +57,8 @@ class Clerk:
         self._places = asyncio.Semaphore(WAITING)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._again: list[_Step] = []
+        """Notes that the file did not take; of the thread."""
 
     async def open(self) -> None:
         """Open the file and begin. Raises: StorageFault, StorageFull."""
@@ -87,7 +94,10 @@ class Clerk:
             return await done
 
     def note(self, work: Callable[[Shelf], object]) -> None:
-        """Do a step some time soon, after all that was asked for before; a failure is logged."""
+        """Do a step some time soon, after all that was asked for before.
+
+        What the file does not take is tried again: so it must be right, too, after later steps.
+        """
         self._steps.put(_Step(work, sync=False, done=None))
 
     # --- in the thread
@@ -106,6 +116,11 @@ class Clerk:
             shelf.close()
 
     def _next(self) -> list[_Step | None]:
+        again, self._again = self._again, []
+        if again:
+            with suppress(Empty):
+                return [*again, self._steps.get(timeout=AGAIN)]
+            return [*again]
         steps = [self._steps.get()]
         while len(steps) < BATCH and steps[-1] is not None:
             try:
@@ -142,6 +157,9 @@ class Clerk:
 
     def _fail(self, steps: list[_Step], error: Exception) -> None:
         explained = self._explain(error)
+        if isinstance(error, sqlite3.Error):
+            notes = [step for step in steps if step.done is None]
+            self._again += notes[: MOST_AGAIN - len(self._again)]
         for step in steps:
             self._tell(step.done, error=type(explained)())
 

@@ -221,9 +221,7 @@ class Delivery:
         latest = wall + FARTHEST
         await clerk.do(partial(Shelf.pull_forward, now=wall, latest=latest))
         await self._judge(clerk, presence)
-        for upload_id, text in await clerk.do(partial(Shelf.stops, limit=PAGE)):
-            if await stop(UploadId(upload_id), read_decision(text)):
-                await clerk.do(partial(Shelf.stopped, upload_id=upload_id))
+        await self._stop_uploads(clerk, stop)
         if now - self._tidied_at >= TIDY_PAUSE:
             self._tidied_at = now
             gone = await clerk.do(partial(Shelf.tidy, now=time.time()))
@@ -234,6 +232,21 @@ class Delivery:
                     "%d dead events of long ago are forgotten; %d events are set aside: %s",
                     *(gone, gone_targets, reason),
                 )
+
+    async def _stop_uploads(self, clerk: Clerk, stop: Stop) -> None:
+        """Stop the uploads that receivers want stopped; one that cannot be keeps no event."""
+        failures: list[TusError] = []
+        for upload_id, text in await clerk.do(partial(Shelf.stops, limit=PAGE)):
+            try:
+                stopped = await stop(UploadId(upload_id), read_decision(text))
+            except TusError as error:
+                failures.append(error)
+                continue
+            if stopped:
+                await clerk.do(partial(Shelf.stopped, upload_id=upload_id))
+        if failures:
+            told = "%d uploads cannot be stopped yet: %s"
+            logger.warning(told, len(failures), failures[0].message)
 
     async def _judge(self, clerk: Clerk, presence: Presence) -> None:
         """Find out whether what dead processes were about to do has happened."""

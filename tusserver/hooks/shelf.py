@@ -284,10 +284,14 @@ class Shelf:
             query = "SELECT EXISTS (SELECT 1 FROM events WHERE upload_id=? AND seq>? AND kind!=?)"
             later = bool(self._one(query, row.upload_id, row.seq, row.kind))
             happened = later or not is_gone
+        # By now it may be intended once more, by a process that will say what came of it.
+        mine = "event_id = ? AND state = 'intent' AND owner = ''"
+        if not self._one(f"SELECT EXISTS (SELECT 1 FROM events WHERE {mine})", row.event_id):  # noqa: S608
+            return
         if happened:
             self.confirm(row.event_id, now=now)
         else:
-            self._db.execute("DELETE FROM events WHERE event_id = ?", (row.event_id,))
+            self._db.execute(f"DELETE FROM events WHERE {mine}", (row.event_id,))  # noqa: S608
 
     # --- uploads to be stopped
 

@@ -158,3 +158,16 @@ async def test_two_processes_share_uploads_through_redis(build, redis_server):
         await append
     assert (await second.append(upload, 10, FedBody(b"abcdefghij"))).is_complete
     assert await first.content(upload) == b"0123456789abcdefghij"
+
+
+@pytest.mark.parametrize("epoch", ["the same", "after a reboot"])
+async def test_a_redis_set_back_to_before_a_removal_brings_no_upload_back(house, epoch):
+    upload = await house.create(3, body=FedBody(b"abc"))
+    stored = await house.parts.state.get(upload.upload_id)
+    await house.engine.terminate(upload.upload_id)
+    await house.parts.state.restore(stored.changed(epoch="e0") if epoch[0] == "a" else stored)
+    for asking in (house.head(upload), house.content(upload)):
+        with pytest.raises(UploadNotFound):
+            await asking
+    # That its files are gone may be a mistake of somebody: only an operator removes the record.
+    assert await house.parts.state.get(upload.upload_id) is not None

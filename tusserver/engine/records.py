@@ -71,7 +71,7 @@ class Records:
             if peek.record == known:
                 return peek, known
         peek, stored = await self._look(upload_id)
-        if peek.is_gone and stored is not None and stored.epoch == self._storage.epoch:
+        if peek.is_gone and stored is not None and self._has_files(stored):
             # Unless it was made in this moment: the state store is told of it last.
             peek = await self._storage.peek(upload_id)
             if peek.is_gone:
@@ -86,6 +86,13 @@ class Records:
         if record is not None and record != stored:
             record = await self._restore(record, kept=peek.record is not None)
         return peek, record
+
+    def _has_files(self, stored: Upload) -> bool:
+        """Tell whether an upload of which there is nothing on the disk was removed from there.
+
+        A power cut takes only what was never synced, and what is complete is of no use then.
+        """
+        return stored.epoch == self._storage.epoch or stored.is_complete or stored.synced > 0
 
     async def _look(self, upload_id: UploadId) -> tuple[Peek, Upload | None]:
         """Read the ledger while the state store is asked."""

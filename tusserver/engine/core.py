@@ -72,6 +72,7 @@ class UploadEngine:
         self._takeover = Takeover(parts)
         self._events = Events(parts)
         self._remover = Remover(parts, self._takeover, self._events)
+        self.clearing = Clearing(parts, self._takeover, self._remover)
         self._stopper = Stopper(parts, self._takeover, self._remover)
         finisher = Finisher(parts, self._events)
         self._digests = finisher.digests
@@ -100,9 +101,9 @@ class UploadEngine:
             concatenation=concatenation,
             events=self._events,
             granted=Granted(parts, takeover=self._takeover, remover=self._remover),
+            clearing=self.clearing,
         )
         self._describer = Describer(parts, self._takeover, concatenation)
-        self.clearing = Clearing(parts, self._takeover, self._remover)
         self.sweeper = Sweeper(
             parts,
             clearing=self.clearing,

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from tusserver.body import Body
     from tusserver.caller import Caller
+    from tusserver.engine.clearing import Clearing
     from tusserver.engine.concat import Concatenation
     from tusserver.engine.events import Events
     from tusserver.engine.granted import Granted
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from tusserver.engine.remove import Remover
     from tusserver.ports import Lease, RequestInfo
     from tusserver.protocol.messages import Create
+    from tusserver.upload import UploadId
 
 _NO_CHANGES = Decision()
 
@@ -58,9 +60,11 @@ class Creator:
         concatenation: Concatenation,
         events: Events,
         granted: Granted,
+        clearing: Clearing,
     ) -> None:
         """Use the engine's parts."""
         self._granted = granted
+        self._clearing = clearing
         self._parts = parts
         self._receiver = receiver
         self._remover = remover
@@ -153,9 +157,16 @@ class Creator:
             upload = replace(upload, metadata=format_metadata(decision.metadata))
         if decision.upload_id is not None:
             upload = replace(upload, upload_id=decision.upload_id)
-            if (await parts.records.load(upload.upload_id))[0] is not None:
-                raise Rejected(409, "There is an upload with the id that the application gave.")
+            await self._check_free(upload.upload_id)
         return upload, decision
+
+    async def _check_free(self, upload_id: UploadId) -> None:
+        """Refuse an id that the application gave before. Raises: Rejected."""
+        found, _ = await self._parts.records.load(upload_id)
+        if found is not None and found.is_unmade and (await self._clearing.clear(upload_id)).goes:
+            return  # A crash broke that off.
+        if found is not None:
+            raise Rejected(409, "There is an upload with the id that the application gave.")
 
     async def _with_length(self, upload: Upload) -> Upload:
         """Give a new upload as the application is shown it: a final one as long as its parts."""

@@ -239,11 +239,11 @@ class Leases:
             lease.ledger.write(record.next(status=Status.INVALID), sync=True)
 
     def make(self, upload: Upload, *, sync: bool, max_size: int | None) -> FileLease | None:
-        """Make data file and ledger of a new upload; None if the data file is there already.
+        """Make data file and ledger of a new upload; None if they are there, or being made.
 
         Leaves nothing behind on failure. Raises: StorageFull, MaxSizeExceeded, LedgerError.
         """
-        lease = self._begin(upload.upload_id)
+        lease = self._begin(upload.upload_id) or self._take_left(upload.upload_id)
         if lease is None:
             return None
         try:
@@ -289,6 +289,21 @@ class Leases:
             if lock(descriptor):
                 return self._lease(upload_id, descriptor, 0)
         # Somebody who knew the id was quicker: the file is theirs now.
+        os.close(descriptor)
+        return None
+
+    def _take_left(self, upload_id: UploadId) -> FileLease | None:
+        """Take a data file that has no ledger, emptied: whoever made it died before it had one."""
+        path, ledger = self._places.data_name(upload_id), self._places.ledger_name(upload_id)
+        try:
+            descriptor = os.open(path, _FLAGS)
+        except FileNotFoundError:
+            return None
+        with _closed_on_error(descriptor):
+            held = lock(descriptor) and is_at(descriptor, path)
+            if held and not os.path.lexists(ledger):
+                os.ftruncate(descriptor, 0)
+                return self._lease(upload_id, descriptor, 0)
         os.close(descriptor)
         return None
 
@@ -391,20 +406,3 @@ def _closed_on_error(descriptor: int) -> Iterator[None]:
     except BaseException:
         os.close(descriptor)
         raise
-
-
-def tell_locked(upload_id: UploadId, holder: Holder | None, timeout: float) -> None:
-    """Log who did not let go in `timeout` seconds; nothing for those who did not wait."""
-    if timeout <= 0:
-        return
-    if holder is None:
-        logger.warning("upload %s: somebody holds it and left no name", upload_id)
-        return
-    logger.warning(
-        "upload %s: process %d holds it since %s and did not let go in %.1f s; if it is stopped or "
-        "its disk hangs, end it: its lock is freed at once",
-        upload_id,
-        holder.pid,
-        holder.since.isoformat(timespec="seconds"),
-        timeout,
-    )

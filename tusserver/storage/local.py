@@ -13,7 +13,7 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from tusserver.errors import StorageFault, UploadLocked
+from tusserver.errors import UploadLocked
 from tusserver.measures import NO_METER, timed
 from tusserver.ports import Segment
 from tusserver.storage import pins
@@ -23,7 +23,7 @@ from tusserver.storage.holding import Holdings
 from tusserver.storage.identity import adopt_identity
 from tusserver.storage.joining import Joiner
 from tusserver.storage.layout import Places
-from tusserver.storage.leases import Contended, own, tell_locked
+from tusserver.storage.leases import Contended, own
 from tusserver.storage.opening import open_store
 from tusserver.storage.pieces import WRITE_THREADS
 from tusserver.storage.pool import FilePool, TimedWriter, waits_of_thread
@@ -31,7 +31,7 @@ from tusserver.storage.pulse import Pulse
 from tusserver.storage.space import SMALL, first_reservation
 from tusserver.storage.sweeping import Orphans, Scanner, delete_orphans
 from tusserver.storage.syncing import Syncing
-from tusserver.storage.trouble import translated
+from tusserver.storage.trouble import tell_locked, translated
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -183,7 +183,7 @@ class LocalStorage:
         """Make the data file, reserve its space, write the ledger; give the new upload's lease.
 
         `max_size` bounds what is reserved for an upload of unknown length. Raises: StorageFull,
-        MaxSizeExceeded, StorageFault.
+        MaxSizeExceeded, StorageFault, UploadLocked (there is one with this id by now).
         """
         leases, path = self._store.leases, self._places.data(upload.upload_id)
         make = partial(leases.make, upload, sync=sync, max_size=max_size)
@@ -195,8 +195,7 @@ class LocalStorage:
                 small = first_reservation(upload, max_size) <= SMALL
                 lease = await self._pool.run(make, undo=leases.undo_make, quick=small)
         if lease is None:
-            logger.error("%s is there already: two uploads have one id", path)
-            raise StorageFault
+            raise UploadLocked("An upload with this id is just being made.")
         return self._holdings.hold(lease)
 
     async def revive(self, upload: Upload) -> Lease | None:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    from tusserver.ports import Holder
+    from tusserver.upload import UploadId
+
 logger = logging.getLogger(__name__)
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -88,3 +91,20 @@ class translated:  # noqa: N801 - used like a function
         if isinstance(error, LedgerError):
             logger.error("%s %s failed: %s", self._doing, self._path, error)
             raise StorageFault from error
+
+
+def tell_locked(upload_id: UploadId, holder: Holder | None, timeout: float) -> None:
+    """Log who did not let go in `timeout` seconds; nothing for those who did not wait."""
+    if timeout <= 0:
+        return
+    if holder is None:
+        logger.warning("upload %s: somebody holds it and left no name", upload_id)
+        return
+    logger.warning(
+        "upload %s: process %d holds it since %s and did not let go in %.1f s; if it is stopped or "
+        "its disk hangs, end it: its lock is freed at once",
+        upload_id,
+        holder.pid,
+        holder.since.isoformat(timespec="seconds"),
+        timeout,
+    )

@@ -9,8 +9,9 @@ import pytest
 
 from tests.engine.conftest import FedBody, eventually, no_op
 from tusserver import CallableHooks, Settings, build_engine
+from tusserver.ports import Decision
 from tusserver.protocol.messages import Append, Create, Part
-from tusserver.upload import EventState
+from tusserver.upload import EventState, UploadId
 
 NAME = f"filename {b64encode(b'film.mp4').decode()}"
 
@@ -152,3 +153,21 @@ async def test_an_upload_that_is_removed_at_once_is_published_before(build, tmp_
         upload = await append(engine, await create(engine, 5), b"hello")
         await engine.terminate(upload.upload_id)
     assert list(films(tmp_path).values()) == [b"hello"] * 10
+
+
+async def test_an_id_that_is_given_again_is_published_again(build, tmp_path):
+    given = UploadId("0123456789abcdef" * 2)
+
+    async def before_create(_event):
+        return Decision(upload_id=given)
+
+    engine = await build(CallableHooks(pre_create=before_create))
+    upload = await create(engine, 3, body=FedBody(b"abc"))
+    assert await eventually(lambda: sent(engine, upload))
+    [note] = (tmp_path / "uploads" / ".tusserver" / "published").iterdir()
+    written = note.read_bytes()
+    await engine.terminate(given)
+    note.write_bytes(written)  # As where a crash came before it was forgotten.
+    again = await create(engine, 3, body=FedBody(b"xyz"))
+    assert await eventually(lambda: sent(engine, again))
+    assert films(tmp_path) == {"film.mp4": b"abc", "film (2).mp4": b"xyz"}

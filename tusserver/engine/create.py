@@ -164,9 +164,12 @@ class Creator:
         """Refuse an id that the application gave before. Raises: Rejected."""
         found, _ = await self._parts.records.load(upload_id)
         if found is not None and found.is_unmade and (await self._clearing.clear(upload_id)).goes:
-            return  # A crash broke that off.
+            found = None  # A crash broke that off.
         if found is not None:
             raise Rejected(409, "There is an upload with the id that the application gave.")
+        if self._parts.publisher is not None:
+            # A crash may have come between the end of an upload and that of what was noted of it.
+            await self._parts.publisher.forget(upload_id)
 
     async def _with_length(self, upload: Upload) -> Upload:
         """Give a new upload as the application is shown it: a final one as long as its parts."""

@@ -216,3 +216,35 @@ async def test_a_stopping_engine_takes_no_new_work_and_keeps_what_it_received(bu
     await house.engine.close()
     after = await build(clock=TurnedClock())
     assert (await after.head(upload)).offset == 60
+
+
+async def test_a_file_that_the_application_moved_away_is_told_once_and_logged(build, caplog):
+    told = []
+
+    async def after_finish(event):
+        told.append(event.event_id)
+        path = house.directory / event.upload.upload_id[:2] / event.upload.upload_id
+        path.rename(house.directory / "mine")
+
+    house = await build(hooks=CallableHooks(post_finish=after_finish), chores=False)
+    upload = await house.create(5, body=FedBody(b"hello"))
+    assert await eventually(lambda: "its data file is gone" in caplog.text)
+    for _ in range(3):
+        await house.engine.sweeper.sweep()
+        await asyncio.sleep(0.05)
+    assert len(told) == 1
+    assert caplog.text.count(upload.upload_id) == 1
+
+
+async def test_an_upload_that_is_removed_while_its_finish_is_told_is_not_missed(build, caplog):
+    told = []
+
+    async def after_finish(event):
+        await house.engine.terminate(event.upload.upload_id)
+        told.append(event.upload.upload_id)
+
+    house = await build(hooks=CallableHooks(post_finish=after_finish), chores=False)
+    upload = await house.create(5, body=FedBody(b"hello"))
+    assert await eventually(lambda: told)
+    await asyncio.sleep(0.05)
+    assert upload.upload_id not in caplog.text

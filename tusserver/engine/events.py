@@ -37,6 +37,8 @@ class Events:
         """Use the engine's parts."""
         self._parts = parts
         self._delivering: set[UploadId] = set()
+        self._taken: set[UploadId] = set()
+        """Those whose record cannot say that their event was taken."""
         self._closing = asyncio.Event()
 
     def tell(self, kind: EventKind, upload: Upload, request: RequestInfo | None) -> None:
@@ -90,6 +92,8 @@ class Events:
     def deliver_soon(self, upload: Upload, request: RequestInfo | None = None) -> None:
         """Deliver a pending finish event, trying again until it was taken."""
         if upload.event is not EventState.PENDING or upload.upload_id in self._delivering:
+            return
+        if upload.upload_id in self._taken:
             return
         if not self._parts.wants(EventKind.POST_FINISH):
             return  # It waits for a process that has a listener.
@@ -155,6 +159,7 @@ class Events:
         try:
             lease = await parts.storage.lease(upload_id, on_contended=_wait, timeout=2.0)
             if lease is None:
+                await self._note_lost(upload_id)
                 return
             try:
                 upload, _ = await parts.records.load(upload_id)
@@ -167,6 +172,18 @@ class Events:
         except TusError as error:
             logger.warning(
                 "upload %s: its finish event will be told again: %s", upload_id, error.message
+            )
+
+    async def _note_lost(self, upload_id: UploadId) -> None:
+        """Remember whose event was taken where there is no file whose lock the record needs."""
+        upload, _ = await self._parts.records.load(upload_id)
+        if upload is not None and upload.is_complete and len(self._taken) < MAX_WAITING:
+            self._taken.add(upload_id)
+            logger.warning(
+                "upload %s: its data file is gone since it was complete, so that its finish event "
+                "was taken is forgotten at the end of this process: copy or publish files instead "
+                "of moving them, or remove the upload",
+                upload_id,
             )
 
     def close(self) -> None:

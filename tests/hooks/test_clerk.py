@@ -9,6 +9,7 @@ from functools import partial
 
 import pytest
 
+from tests.engine.conftest import eventually
 from tusserver.errors import StorageFault, StorageFull
 from tusserver.hooks.clerk import Clerk
 from tusserver.hooks.shelf import Entry, Shelf
@@ -117,5 +118,52 @@ async def test_a_note_that_the_file_does_not_take_is_made_when_it_does(tmp_path,
         other.execute("ROLLBACK")
     async with asyncio.timeout(10):
         while await waiting(clerk) != ["e0", "e1", "e2"]:  # noqa: ASYNC110 - it is in a file
+            await asyncio.sleep(0.05)
+    await clerk.close()
+
+
+async def test_notes_that_wait_keep_nobody_waiting(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("tusserver.hooks.shelf.BUSY_SECONDS", 0.3)
+    monkeypatch.setattr("tusserver.hooks.clerk.AGAIN", 0.1)
+    clerk = Clerk(tmp_path / "events.db", targets=1, syncs=False)
+    await clerk.open()
+    with closing(sqlite3.connect(tmp_path / "events.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        clerk.note(put(0))
+        for _ in range(2):
+            asked = [clerk.do(put(number)) for number in range(1, 30)]
+            results = await asyncio.gather(*asked, return_exceptions=True)
+            assert {type(result) for result in results} == {StorageFault}
+        # Those of a moment wait together, and with them nobody else.
+        assert caplog.text.count("database is locked") <= 5
+        other.execute("ROLLBACK")
+    async with asyncio.timeout(10):
+        while await waiting(clerk) != ["e0"]:  # noqa: ASYNC110 - it is in a file
+            await asyncio.sleep(0.05)
+    await clerk.close()
+
+
+async def test_notes_that_nothing_takes_are_told_once_each(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("tusserver.hooks.clerk.AGAIN", 0.05)
+    clerk = Clerk(tmp_path / "events.db", targets=1, syncs=False)
+    await clerk.open()
+    batch, tries = Shelf.batch, []
+
+    def refuse(_shelf, steps, **_):
+        tries.append(len(steps))
+        error = sqlite3.OperationalError("attempt to write a readonly database")
+        error.sqlite_errorcode, error.sqlite_errorname = sqlite3.SQLITE_READONLY, "SQLITE_READONLY"
+        raise error
+
+    monkeypatch.setattr(Shelf, "batch", refuse)
+    for number in range(20):
+        clerk.note(put(number))
+        with pytest.raises(StorageFault):
+            await clerk.do(put(100 + number))
+    assert await eventually(lambda: tries.count(20) >= 3)
+    assert caplog.text.count("(SQLITE_READONLY: ") == 40
+    monkeypatch.setattr(Shelf, "batch", batch)
+    async with asyncio.timeout(10):
+        while len(await waiting(clerk)) != 20:  # noqa: ASYNC110 - it is in a file
             await asyncio.sleep(0.05)
     await clerk.close()

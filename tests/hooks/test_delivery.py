@@ -169,10 +169,20 @@ async def test_an_event_that_is_intended_again_is_not_judged_by_what_was_before(
     shelf, now = Shelf(tmp_path / "shelf.db", targets=1), time.time()
     entry = Entry(event_id="u-1", upload_id="u", kind="post-terminate", body=b"{}")
     shelf.put(entry, owner="me", now=now)
-    shelf.doubt("u-1")
+    shelf.doubt("u-1", "me")
     (row,) = shelf.doubtful(10)
     shelf.put(entry, owner="me", now=now)
     shelf.settle(row, is_gone=False, now=now)
     shelf.confirm("u-1", now=now)
     assert [row.event_id for row in shelf.heads(0, now, 10)] == ["u-1"]
+    shelf.close()
+
+
+async def test_an_intent_is_doubted_by_the_process_whose_it_is(tmp_path):
+    shelf, now = Shelf(tmp_path / "shelf.db", targets=1), time.time()
+    entry = Entry(event_id="u-1", upload_id="u", kind="post-terminate", body=b"{}")
+    for owner in ("one", "another"):
+        shelf.put(entry, owner=owner, now=now)
+    shelf.doubt("u-1", "one")
+    assert shelf.doubtful(10) == []
     shelf.close()

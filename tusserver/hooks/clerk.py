@@ -9,6 +9,7 @@ import asyncio
 import logging
 import sqlite3
 import threading
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -31,7 +32,7 @@ BATCH = 256
 WAITING = 2000
 """Steps that wait at the same time; further ones wait for a place."""
 AGAIN = 1.0
-"""Seconds after which a note that the file did not take is tried again."""
+"""Seconds after which notes that the file did not take are tried again."""
 MOST_AGAIN = 10_000
 """Notes that wait for that; what others would have said, the records tell after the next start."""
 FULL = 13
@@ -57,8 +58,12 @@ class Clerk:
         self._places = asyncio.Semaphore(WAITING)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        # Of the thread:
         self._again: list[_Step] = []
-        """Notes that the file did not take; of the thread."""
+        """Notes that the file did not take."""
+        self._tried_at = 0.0
+        self._works = True
+        """Whether the file took what was last asked for."""
 
     async def open(self) -> None:
         """Open the file and begin. Raises: StorageFault, StorageFull."""
@@ -110,19 +115,17 @@ class Clerk:
             return
         self._tell(opened)
         try:
-            while self._do_batch(shelf, self._next()):
-                pass
+            while self._do_batch(shelf, taken := self._next()):
+                if self._works or not taken:
+                    self._make_up(shelf)
         finally:
             shelf.close()
 
     def _next(self) -> list[_Step | None]:
-        again, self._again = self._again, []
-        if again:
-            with suppress(Empty):
-                return [*again, self._steps.get(timeout=AGAIN)]
-            return [*again]
-        steps = [self._steps.get()]
-        while len(steps) < BATCH and steps[-1] is not None:
+        steps: list[_Step | None] = []
+        with suppress(Empty):
+            steps.append(self._steps.get(timeout=AGAIN if self._again else None))
+        while steps and len(steps) < BATCH and steps[-1] is not None:
             try:
                 steps.append(self._steps.get_nowait())
             except Empty:
@@ -134,6 +137,7 @@ class Clerk:
         steps = [step for step in taken if step is not None]
         try:
             self._do(shelf, steps)
+            self._works = bool(steps)
         except Exception as error:  # noqa: BLE001 - it is for whoever waits for the step
             if len(steps) == 1 or _is_busy(error):
                 # Nobody would get further alone, and each would wait as long as all did.
@@ -142,6 +146,18 @@ class Clerk:
                 for step in steps:
                     self._do_batch(shelf, [step])
         return None not in taken
+
+    def _make_up(self, shelf: Shelf) -> None:
+        """Make the notes that the file did not take, apart: who asks must not wait for them."""
+        if not self._again or time.monotonic() - self._tried_at < AGAIN:
+            return
+        try:
+            shelf.batch([partial(step.work, shelf) for step in self._again], sync=False)
+            self._again.clear()
+        except sqlite3.Error as error:
+            # What was wrong was logged when they were noted.
+            logger.debug("notes wait: %s", error)
+        self._tried_at = time.monotonic()
 
     def _do(self, shelf: Shelf, steps: list[_Step]) -> None:
         works = [partial(step.work, shelf) for step in steps]
@@ -158,6 +174,7 @@ class Clerk:
     def _fail(self, steps: list[_Step], error: Exception) -> None:
         explained = self._explain(error)
         if isinstance(error, sqlite3.Error):
+            self._works, self._tried_at = False, time.monotonic()
             notes = [step for step in steps if step.done is None]
             self._again += notes[: MOST_AGAIN - len(self._again)]
         for step in steps:

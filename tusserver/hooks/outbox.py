@@ -129,7 +129,8 @@ class WebhookOutbox:
 
     def doubt(self, event: Event) -> None:
         """Say that the records must tell."""
-        self._clerk.note(partial(Shelf.doubt, event_id=event.event_id))
+        owner = self._presence.name
+        self._clerk.note(partial(Shelf.doubt, event_id=event.event_id, owner=owner))
 
     async def put(self, event: Event) -> None:
         """Keep durably what has happened."""

@@ -177,9 +177,10 @@ class Shelf:
         """Leave the intents of a process that has gone to whoever looks into the records."""
         self._db.execute("UPDATE events SET owner = '' WHERE owner = ?", (owner,))
 
-    def doubt(self, event_id: str) -> None:
-        """Leave one intent to whoever looks into the records."""
-        self._db.execute("UPDATE events SET owner = '' WHERE event_id = ?", (event_id,))
+    def doubt(self, event_id: str, owner: str) -> None:
+        """Leave one intent of a process to whoever looks into the records."""
+        query = "UPDATE events SET owner = '' WHERE event_id = ? AND owner = ?"
+        self._db.execute(query, (event_id, owner))
 
     def progress(self, entries: Sequence[Entry], *, now: float) -> dict[str, str]:
         """Keep the newest progress of uploads; give those that are to be stopped, and how."""

@@ -123,7 +123,7 @@ class Storage(Protocol):
         `sync`: everything is on the disk when this returns. `max_size`: more is not reserved for
         an upload of unknown length. Leaves nothing behind on failure.
 
-        Raises: StorageFull, MaxSizeExceeded (for the file system), UploadLocked (the id is taken).
+        Raises: StorageFull, MaxSizeExceeded (too long for the file system), IdTaken.
         """
 
     async def peek(self, upload_id: UploadId) -> Peek:

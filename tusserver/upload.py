@@ -26,6 +26,10 @@ MAX_INTEGER = 2**63 - 1
 _UPLOAD_ID = re.compile(r"[0-9a-f]{32}")
 
 
+class IdTaken(Exception):
+    """The id of an upload that is to be made is that of another one, made in this moment."""
+
+
 def new_upload_id() -> UploadId:
     """Make an id of 128 random bits, as 32 lower-case hexadecimal digits."""
     return UploadId(secrets.token_hex(16))

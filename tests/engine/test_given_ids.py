@@ -6,8 +6,9 @@ import asyncio
 
 import pytest
 
-from tests.engine.conftest import FedBody
+from tests.engine.conftest import FedBody, eventually
 from tusserver.errors import Rejected, UploadLocked
+from tusserver.gates import NoQuota
 from tusserver.hooks.callables import CallableHooks
 from tusserver.ports import Decision
 from tusserver.storage.leases import Leases
@@ -53,6 +54,50 @@ async def test_one_is_free_where_a_creation_was_broken_off_before_its_record(hou
     assert path.read_bytes() == b"hello"
 
 
+async def test_a_file_that_has_another_name_keeps_its_bytes(house):
+    path = house.directory / GIVEN[:2] / GIVEN
+    path.parent.mkdir()
+    path.write_bytes(b"published")
+    (house.directory / "film").hardlink_to(path)
+    upload = await house.create(5, body=FedBody(b"hello"))
+    assert await house.content(upload) == b"hello"
+    assert (house.directory / "film").read_bytes() == b"published"
+
+
+async def test_one_is_free_where_only_redis_knows_of_an_upload(build, redis_server):
+    async def before_create(_event):
+        return Decision(upload_id=GIVEN)
+
+    hooks = CallableHooks(pre_create=before_create)
+    house = await build(hooks=hooks, state_url=redis_server.url)
+    old = await house.create(3, body=FedBody(b"abc"))
+    stored = await house.parts.state.get(old.upload_id)
+    await house.engine.terminate(old.upload_id)
+    await house.parts.state.restore(stored)
+    upload = await house.create(5, body=FedBody(b"hello"))
+    assert await house.content(upload) == b"hello"
+
+
+async def test_the_finish_of_each_is_told_also_where_the_file_of_one_was_moved_away(build):
+    told = []
+
+    async def before_create(_event):
+        return Decision(upload_id=GIVEN)
+
+    async def after_finish(event):
+        told.append(event.event_id)
+        (house.directory / GIVEN[:2] / GIVEN).rename(house.directory / "mine")
+
+    hooks = CallableHooks(pre_create=before_create, post_finish=after_finish)
+    house = await build(hooks=hooks, chores=False)
+    for number in (1, 2):
+        await house.create(5, body=FedBody(b"hello"))
+        assert await eventually(lambda number=number: len(told) == number)
+        await asyncio.sleep(0.05)
+        await house.engine.evict(GIVEN)
+    assert len(set(told)) == 2
+
+
 async def test_one_is_not_taken_from_who_is_just_using_it(build, house, monkeypatch):
     """Two processes are given the same id in the same moment."""
     ready, go_on = asyncio.Event(), asyncio.Event()
@@ -69,7 +114,10 @@ async def test_one_is_not_taken_from_who_is_just_using_it(build, house, monkeypa
     first = asyncio.create_task(house.create(5, body=FedBody(b"hello")))
     await ready.wait()
     other = await build(hooks=house.parts.hooks)
+    noted = []
+    monkeypatch.setattr(NoQuota, "note", lambda quota, _upload: noted.append(quota))
     with pytest.raises(UploadLocked):
         await other.create(5, body=FedBody(b"other"))
+    assert other.parts.quota not in noted
     go_on.set()
     assert await house.content(await first) == b"hello"

@@ -149,3 +149,26 @@ async def test_a_file_that_a_power_cut_took_before_its_first_sync_is_made_anew(
     after = await build()
     await after.append(upload, 0, FedBody(b"0123456789"))
     assert await after.content(upload) == b"0123456789"
+
+
+async def test_a_record_of_redis_whose_ledger_cannot_be_read_keeps_no_other(build, redis_server):
+    house = await build(
+        state_url=redis_server.url, grace=0.0, limits=Limits(expire_after=100.0), chores=False
+    )
+    broken, stays = [await house.create(10) for _ in range(2)]
+    gone = await house.create(10)
+    for upload in (broken, gone):
+        ledger = house.directory / upload.upload_id[:2] / f"{upload.upload_id}.meta"
+        ledger.unlink()
+        if upload is broken:
+            ledger.mkdir()
+        else:
+            ledger.with_suffix("").unlink()
+    house.clock.pass_(60)
+    await house.append(stays, 0, FedBody(b"01234"))
+    house.clock.pass_(50)
+    for _ in range(2):
+        await house.engine.sweeper.sweep()
+    assert await house.parts.state.get(gone.upload_id) is None
+    assert await house.parts.state.get(broken.upload_id) is not None
+    assert (await house.head(stays)).offset == 5

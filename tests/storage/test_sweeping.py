@@ -313,6 +313,16 @@ async def test_files_that_never_got_their_name_are_deleted_when_they_are_old(sto
     assert young.exists()
 
 
+async def test_what_is_no_file_of_ours_does_not_end_the_tidying(storage, tmp_path):
+    stranger, orphan = UploadId("00" * 16), UploadId("ff" * 16)
+    data_path(tmp_path, stranger).mkdir(parents=True)
+    data_path(tmp_path, orphan).parent.mkdir(parents=True)
+    data_path(tmp_path, orphan).write_bytes(b"x")
+    age(tmp_path, stranger, orphan)
+    assert await storage.sweep_orphans(older_than=DAY) == 1
+    assert present(tmp_path) == {stranger}
+
+
 async def test_files_of_others_are_left_alone(storage, tmp_path):
     upload = await create(storage)
     shard = data_path(tmp_path, upload.upload_id).parent

@@ -6,14 +6,14 @@ Nothing here makes a store: a directory or a Redis that was mistyped is told, no
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tusserver.compose.engine import build_engine
 from tusserver.engine.sweeper import ORPHAN_AGE
-from tusserver.errors import UploadNotFound
+from tusserver.errors import StorageFault, UploadNotFound
 from tusserver.protocol.rules import in_epoch, is_expired, newer
 from tusserver.state.redis import RedisState
 from tusserver.storage.layout import Places
@@ -109,11 +109,17 @@ class Administration:
         is_part = upload.kind is Kind.PARTIAL
         return Found(
             upload=upload,
-            holder=(await self._parts.storage.peek(upload_id)).holder,
+            holder=await self._holder(upload_id),
             pins=await self._parts.storage.pins(upload_id) if is_part else (),
             data=self._places.data(upload_id),
             ledger=self._places.ledger(upload_id),
         )
+
+    async def _holder(self, upload_id: UploadId) -> Holder | None:
+        # Of a ledger that cannot be read (it was logged) the state store knows the record.
+        with suppress(StorageFault):
+            return (await self._parts.storage.peek(upload_id)).holder
+        return None
 
     async def remove(self, upload_id: str) -> Upload:
         """Remove an upload, also from under a running server, which is asked to let go.
@@ -125,14 +131,17 @@ class Administration:
     async def sweep(self, *, dry_run: bool) -> AsyncIterator[tuple[Upload, Fate]]:
         """Remove what is expired now and what a crash left; give each upload and its fate.
 
-        `dry_run`: nothing is removed.
+        `dry_run`: nothing is removed. One whose files fail is logged and left out.
         """
         clearing = self._engine.clearing
         async for page in self._pages(None, PAGE):
             for upload in page:
-                fate = await clearing.foresee(upload)
-                if fate.goes and not dry_run:
-                    fate = await clearing.clear(upload.upload_id)
+                try:
+                    fate = await clearing.foresee(upload)
+                    if fate.goes and not dry_run:
+                        fate = await clearing.clear(upload.upload_id)
+                except StorageFault:
+                    continue
                 yield upload, fate
 
     async def sweep_orphans(self, *, dry_run: bool) -> int:

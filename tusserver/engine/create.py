@@ -21,12 +21,13 @@ from tusserver.errors import (
     Rejected,
     TusError,
     TypeRefused,
+    UploadLocked,
 )
 from tusserver.ports import Decision, Event, EventKind
 from tusserver.protocol.headers import format_metadata
 from tusserver.protocol.messages import Created, Extras
 from tusserver.protocol.rules import check_create, expires_at, limits_of
-from tusserver.upload import MAX_INTEGER, Kind, Status, Upload, new_upload_id
+from tusserver.upload import MAX_INTEGER, IdTaken, Kind, Status, Upload, new_upload_id
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -111,6 +112,9 @@ class Creator:
                 )
         except AlreadyMade as made:
             return Created(upload=made.upload, extras=Extras(headers=decision.headers))
+        except IdTaken:
+            # What is noted of the id belongs to whoever was given it, too.
+            raise UploadLocked("An upload with this id is just being made.") from None
         except BaseException:
             # Nothing came of it that would count.
             self._parts.quota.note(replace(upload, status=Status.REMOVED))
@@ -163,6 +167,8 @@ class Creator:
     async def _check_free(self, upload_id: UploadId) -> None:
         """Refuse an id that the application gave before. Raises: Rejected."""
         found, _ = await self._parts.records.load(upload_id)
+        if found is None:
+            await self._parts.records.drop(upload_id)  # What the state store kept of another.
         if found is not None and found.is_unmade and (await self._clearing.clear(upload_id)).goes:
             found = None  # A crash broke that off.
         if found is not None:

@@ -37,8 +37,8 @@ class Events:
         """Use the engine's parts."""
         self._parts = parts
         self._delivering: set[UploadId] = set()
-        self._taken: set[UploadId] = set()
-        """Those whose record cannot say that their event was taken."""
+        self._taken: set[str] = set()
+        """Ids of events that were taken, which the record cannot say."""
         self._closing = asyncio.Event()
 
     def tell(self, kind: EventKind, upload: Upload, request: RequestInfo | None) -> None:
@@ -93,7 +93,7 @@ class Events:
         """Deliver a pending finish event, trying again until it was taken."""
         if upload.event is not EventState.PENDING or upload.upload_id in self._delivering:
             return
-        if upload.upload_id in self._taken:
+        if upload.event_id in self._taken:
             return
         if not self._parts.wants(EventKind.POST_FINISH):
             return  # It waits for a process that has a listener.
@@ -178,7 +178,7 @@ class Events:
         """Remember whose event was taken where there is no file whose lock the record needs."""
         upload, _ = await self._parts.records.load(upload_id)
         if upload is not None and upload.is_complete and len(self._taken) < MAX_WAITING:
-            self._taken.add(upload_id)
+            self._taken.add(upload.event_id)
             logger.warning(
                 "upload %s: its data file is gone since it was complete, so that its finish event "
                 "was taken is forgotten at the end of this process: copy or publish files instead "

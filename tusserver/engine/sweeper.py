@@ -139,14 +139,19 @@ class Sweeper:
 
     async def _sweep_state(self) -> int:
         """Remove expired records of the state store that have no ledger any more."""
-        parts, left = self._parts, []
-        for upload_id in await parts.state.expired(parts.now(), PAGE):
-            upload, _ = await parts.records.load(upload_id)
-            if upload is None:
-                await parts.records.drop(upload_id)
-            else:
-                left.append(upload)
-        return await self._in_turn(self._try_to_tend, left)
+        due = await self._parts.state.expired(self._parts.now(), PAGE)
+        return await self._in_turn(self._try_to_look, due)
+
+    async def _try_to_look(self, upload_id: UploadId) -> bool:
+        """Do what a record calls for that the state store has; drop one without its upload."""
+        return await self._left_alone(self._look(upload_id), upload_id)
+
+    async def _look(self, upload_id: UploadId) -> bool:
+        upload, _ = await self._parts.records.load(upload_id)
+        if upload is not None:
+            return await self._tend(upload)
+        await self._parts.records.drop(upload_id)
+        return False
 
     async def _remove_seen(self) -> int:
         """Remove what has been seen expired for long enough: it need not be looked for."""

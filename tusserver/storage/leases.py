@@ -301,11 +301,14 @@ class Leases:
             return None
         with _closed_on_error(descriptor):
             held = lock(descriptor) and is_at(descriptor, path)
-            if held and not os.path.lexists(ledger):
+            is_left = held and not os.path.lexists(ledger)
+            if is_left and os.fstat(descriptor).st_nlink == 1:
                 os.ftruncate(descriptor, 0)
                 return self._lease(upload_id, descriptor, 0)
+            if is_left:
+                os.unlink(path)  # noqa: PTH108 - its bytes stay: they have another name
         os.close(descriptor)
-        return None
+        return self._begin(upload_id) if is_left else None
 
     def _open_new(self, upload_id: UploadId, path: str) -> int:
         flags = _FLAGS | os.O_CREAT | os.O_EXCL

@@ -32,6 +32,7 @@ from tusserver.storage.space import SMALL, first_reservation
 from tusserver.storage.sweeping import Orphans, Scanner, delete_orphans
 from tusserver.storage.syncing import Syncing
 from tusserver.storage.trouble import tell_locked, translated
+from tusserver.upload import IdTaken
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -183,7 +184,7 @@ class LocalStorage:
         """Make the data file, reserve its space, write the ledger; give the new upload's lease.
 
         `max_size` bounds what is reserved for an upload of unknown length. Raises: StorageFull,
-        MaxSizeExceeded, StorageFault, UploadLocked (there is one with this id by now).
+        MaxSizeExceeded, StorageFault, IdTaken.
         """
         leases, path = self._store.leases, self._places.data(upload.upload_id)
         make = partial(leases.make, upload, sync=sync, max_size=max_size)
@@ -195,7 +196,7 @@ class LocalStorage:
                 small = first_reservation(upload, max_size) <= SMALL
                 lease = await self._pool.run(make, undo=leases.undo_make, quick=small)
         if lease is None:
-            raise UploadLocked("An upload with this id is just being made.")
+            raise IdTaken
         return self._holdings.hold(lease)
 
     async def revive(self, upload: Upload) -> Lease | None:

@@ -255,6 +255,10 @@ class Orphans:
         except FileNotFoundError:
             # A ledger alone has no lock; nobody writes to an upload without its data file.
             return self._delete_checked(upload_id, known=known)
+        except OSError as error:
+            if error.errno in OF_ONE_FILE:
+                return False  # None of ours.
+            raise
         try:
             if not lock(descriptor) or not is_at(descriptor, path):
                 return False

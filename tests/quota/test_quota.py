@@ -319,6 +319,33 @@ async def test_only_open_uploads_need_not_be_known_to_admit_one(make_quota):
         await quota.admit(upload(1))
 
 
+async def test_what_is_removed_while_its_page_is_read_takes_no_room(make_quota):
+    quota = await make_quota(of("all", stored=10))
+    old, refused = upload(10), []
+    await quota.admit(old)
+    compare = quota._recount._counter.compare
+
+    async def compare_and_create(*args, **options):
+        found = await compare(*args, **options)
+        try:
+            await quota.admit(upload(10))
+        except StoreExhausted as error:
+            refused.append(error)
+        quota._recount._counter.compare = compare
+        return found
+
+    async def read(after, limit, *, gently):
+        if after is not None:
+            return []
+        quota._recount._counter.compare = compare_and_create
+        quota.note(removed(old))
+        await quota._settle()
+        return [old]
+
+    await quota.reconcile(read)
+    assert not refused
+
+
 @pytest.mark.parametrize(
     ("ceiling", "counted", "gently"),
     [

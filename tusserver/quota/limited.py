@@ -195,16 +195,21 @@ class LimitedQuota:
 
     def note(self, upload: Upload) -> None:
         """Count an upload as its record says; see `Quota.note`."""
-        if not self._matters(upload) or self._places.give_back(upload.upload_id):
+        if not self._matters(upload):
             return
-        before = self._rows.get(upload.upload_id)
+        if self._places.give_back(upload.upload_id):
+            self._recount.note_gone(upload.upload_id)
+            return
+        row, before = self.row(upload), self._rows.get(upload.upload_id)
+        if row.gone:
+            self._recount.note_gone(upload.upload_id)
         if before is None and len(self._rows) >= MAX_NOTES:
             if not self._lost_news:
                 logger.warning("too much happens to be counted at once: it will be counted anew")
             self._lost_news = True
             return
         if before is None or not before.gone:
-            self._rows[upload.upload_id] = self.row(upload)
+            self._rows[upload.upload_id] = row
         self._tell_soon(patient=True)
 
     async def reconcile(self, records: Records) -> None:

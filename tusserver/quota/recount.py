@@ -43,6 +43,14 @@ class Recount:
         self.kept = kept
         self._clock = clock
         self._due = clock()
+        self._runs = False
+        self._gone: set[UploadId] = set()
+        """What has ended since the page that is compared began to be read."""
+
+    def note_gone(self, upload_id: UploadId) -> None:
+        """Note what no longer counts: a page that was read before may still name it."""
+        if self._runs:
+            self._gone.add(upload_id)
 
     def want(self) -> None:
         """Have everything counted anew the next time."""
@@ -61,17 +69,12 @@ class Recount:
         if hurry:
             await self._counter.set_filled(filled)  # So that it is missed once all is lost.
         read = partial(records, gently=not (hurry and waited_for))
-        total = changed = 0
-        after: UploadId | None = None
-        while True:
-            page = await read(after, PAGE)
-            upto = page[-1].upload_id if page else None
-            found = await self._compare(read, page, after=after, upto=upto)
-            total, changed = total + len(page), changed + found
-            if upto is None:
-                break
-            after = upto
-            await asyncio.sleep(0 if hurry else PAUSE)
+        self._runs = True
+        try:
+            total, changed = await self._compare_all(read, hurry=hurry)
+        finally:
+            self._runs = False
+            self._gone.clear()
         if ghosts:
             await self._counter.bury(ghosts)
         await self._counter.tidy()
@@ -83,10 +86,27 @@ class Recount:
             told = "compared the counts of %d uploads with their records: corrected %d"
             logger.info(told, total, changed)
 
+    async def _compare_all(self, read: Records, *, hurry: bool) -> tuple[int, int]:
+        """Compare page after page; give the number of records and of what was put right."""
+        total = changed = 0
+        after: UploadId | None = None
+        while True:
+            self._gone.clear()
+            page = await read(after, PAGE)
+            upto = page[-1].upload_id if page else None
+            found = await self._compare(read, page, after=after, upto=upto)
+            total, changed = total + len(page), changed + found
+            if upto is None:
+                return total, changed
+            after = upto
+            await asyncio.sleep(0 if hurry else PAUSE)
+
     async def _compare(
         self, read: Records, page: list[Upload], *, after: UploadId | None, upto: UploadId | None
     ) -> int:
-        rows = [row for row in map(self._row, page) if not row.gone]
+        rows = [
+            row for row in map(self._row, page) if not (row.gone or row.upload_id in self._gone)
+        ]
         found = await self._counter.compare(rows, after=after, upto=upto, grace=GRACE)
         if found.added:
             # One that was removed since it was read would count for ever.

@@ -38,6 +38,13 @@ async def waiting(clerk: Clerk) -> list[str]:
     return [row.event_id for row in rows]
 
 
+async def made_up(clerk: Clerk, names: list[str]) -> None:
+    """Wait until notes that the file did not take are made."""
+    async with asyncio.timeout(10):
+        while await waiting(clerk) != names:  # noqa: ASYNC110 - it is in a file
+            await asyncio.sleep(0.05)
+
+
 async def test_what_is_asked_for_is_done_in_its_order(clerk):
     await asyncio.gather(*(clerk.do(put(number), sync=True) for number in range(100)))
     clerk.note(put(100))
@@ -116,9 +123,7 @@ async def test_a_note_that_the_file_does_not_take_is_made_when_it_does(tmp_path,
         with pytest.raises(StorageFault):
             await clerk.do(put(3))
         other.execute("ROLLBACK")
-    async with asyncio.timeout(10):
-        while await waiting(clerk) != ["e0", "e1", "e2"]:  # noqa: ASYNC110 - it is in a file
-            await asyncio.sleep(0.05)
+    await made_up(clerk, ["e0", "e1", "e2"])
     await clerk.close()
 
 
@@ -137,9 +142,7 @@ async def test_notes_that_wait_keep_nobody_waiting(tmp_path, monkeypatch, caplog
         # Those of a moment wait together, and with them nobody else.
         assert caplog.text.count("database is locked") <= 5
         other.execute("ROLLBACK")
-    async with asyncio.timeout(10):
-        while await waiting(clerk) != ["e0"]:  # noqa: ASYNC110 - it is in a file
-            await asyncio.sleep(0.05)
+    await made_up(clerk, ["e0"])
     await clerk.close()
 
 
@@ -163,7 +166,5 @@ async def test_notes_that_nothing_takes_are_told_once_each(tmp_path, monkeypatch
     assert await eventually(lambda: tries.count(20) >= 3)
     assert caplog.text.count("(SQLITE_READONLY: ") == 40
     monkeypatch.setattr(Shelf, "batch", batch)
-    async with asyncio.timeout(10):
-        while len(await waiting(clerk)) != 20:  # noqa: ASYNC110 - it is in a file
-            await asyncio.sleep(0.05)
+    await made_up(clerk, [f"e{number}" for number in range(20)])
     await clerk.close()

@@ -286,13 +286,19 @@ class Shelf:
             later = bool(self._one(query, row.upload_id, row.seq, row.kind))
             happened = later or not is_gone
         # By now it may be intended once more, by a process that will say what came of it.
-        mine = "event_id = ? AND state = 'intent' AND owner = ''"
-        if not self._one(f"SELECT EXISTS (SELECT 1 FROM events WHERE {mine})", row.event_id):  # noqa: S608
+        query = (
+            "SELECT EXISTS (SELECT 1 FROM events"
+            " WHERE event_id = ? AND state = 'intent' AND owner = '')"
+        )
+        if not self._one(query, row.event_id):
             return
         if happened:
             self.confirm(row.event_id, now=now)
         else:
-            self._db.execute(f"DELETE FROM events WHERE {mine}", (row.event_id,))  # noqa: S608
+            self._db.execute(
+                "DELETE FROM events WHERE event_id = ? AND state = 'intent' AND owner = ''",
+                (row.event_id,),
+            )
 
     # --- uploads to be stopped
 
